@@ -1,0 +1,69 @@
+# Everything that Trident is built, run and tested with. `make help` lists the targets.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+# Nothing may leave a __pycache__ in the model repository: Triton takes it for a change of the model.
+export PYTHONDONTWRITEBYTECODE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo serve export export-all quality test unit check format lock clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## make .venv with the pinned dependencies
+
+$(INSTALLED): pyproject.toml requirements/lock.txt requirements/server.txt
+	@command -v $(PYTHON) >/dev/null || { echo "Trident needs Python 3.11: $(PYTHON) is not on PATH (set PYTHON=…)" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on --quiet --requirement requirements/lock.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --requirement requirements/server.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --editable .
+	@touch $@
+
+export: $(INSTALLED) ## fetch, verify and convert the networks (first version of each)
+	$(BIN)/python -m export
+
+export-all: $(INSTALLED) ## the same for every version of every network
+	$(BIN)/python -m export --all
+
+demo: export ## analyse four photos with a server of its own; results in demo_output/
+	$(BIN)/python -m trident.demo
+
+serve: export ## serve the ensemble in the foreground, gRPC on 127.0.0.1:8001
+	$(BIN)/trident serve
+
+quality: $(INSTALLED) ## measure the served quality: make quality DATA=folder [URL=host:port]
+	@test -n "$(DATA)" || { echo "Say where the labelled pictures are: make quality DATA=folder" >&2; exit 2; }
+	$(BIN)/python -m benchmarks.quality --data "$(DATA)" $(if $(URL),--url "$(URL)")
+
+test: export-all ## everything the tests need, then all tests
+	$(BIN)/python -m pytest
+
+unit: $(INSTALLED) ## the tests that need neither networks nor a server
+	$(BIN)/python -m pytest tests/unit
+
+check: $(INSTALLED) ## lint, format check and strict typing; rewrites nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(INSTALLED) ## rewrite the sources in the project's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: ## renew requirements/lock.txt from pyproject.toml
+	$(BIN)/pip-compile --quiet --no-header --strip-extras --annotation-style=line \
+		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+		$(addprefix --extra ,serve export bench postgres dev) --output-file requirements/lock.txt pyproject.toml
+	@# The CPU build's own version suffix would tie the lock to one index.
+	sed -i -e 's/^\(torch==[0-9.]*\)+cpu/\1/' \
+		-e '1i # Made by `make lock`. numpy stays at 1.26: the bundled Triton reads BYTES wrongly under numpy 2.' requirements/lock.txt
+
+clean: ## remove what was built: .venv, exported networks, reports, demo output
+	rm -rf $(VENV) demo_output export/reports benchmarks/reports build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find model_repository -name '*.onnx' -delete
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,58 @@
+"""The ``trident`` command. Each subcommand is loaded when it is asked for, so the client's need no server packages."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+
+import click
+
+from trident import __version__
+from trident.errors import TridentError
+
+_COMMANDS = {
+    "analyze": "trident_client.commands:analyze",
+    "gallery": "trident.commands.gallery:gallery",
+    "serve": "trident.commands.serve:serve",
+    "status": "trident_client.commands:status",
+}
+
+
+class _LazyGroup(click.Group):
+    """A group that imports a command's module only when the command, or the list of all, is wanted."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, attribute = _COMMANDS[cmd_name].partition(":")
+        try:
+            loaded = importlib.import_module(module)
+        except ModuleNotFoundError as exc:
+            if exc.name is None or exc.name.partition(".")[0] in ("trident", "trident_client"):
+                raise
+            message = f"trident {cmd_name} needs the package {exc.name}: install trident-ensemble[serve]"
+            return click.Command(cmd_name, callback=_failing(message), short_help=message, add_help_option=False)
+        command: click.Command = getattr(loaded, attribute)
+        return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except TridentError as exc:
+            raise click.ClickException(str(exc)) from exc
+
+
+def _failing(message: str) -> Callable[[], None]:
+    def fail() -> None:
+        raise click.ClickException(message)
+
+    return fail
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="trident")
+def main() -> None:
+    """Serve and ask the Trident vision ensemble."""
