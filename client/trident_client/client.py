@@ -1,0 +1,193 @@
+"""The client for ordinary code; ``trident_client.aio`` has the same for asyncio."""
+
+from __future__ import annotations
+
+import uuid
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, Self
+
+from trident_client.errors import ClientError, SettingsError
+from trident_client.outcome import Outcome
+from trident_client.pictures import Picture, encoded
+from trident_client.results import Analysis
+from trident_client.settings import DEFAULT_TIMEOUT, TLS, Retries, address
+from trident_client.status import ServerStatus, readiness, survey
+from trident_client.transport import GrpcTransport, Transport
+from trident_client.wire import analyze_request, read_analysis
+
+DEFAULT_CONCURRENCY = 8
+"""Pictures that ``analyze_many`` has under way at a time."""
+
+
+class TridentClient:
+    """Asks a Trident server what it sees in pictures. Safe to share between threads; close it, or use ``with``.
+
+    Example::
+
+        with TridentClient("127.0.0.1:8001") as client:
+            analysis = client.analyze("street.jpg")
+            for thing in analysis.above(0.3).objects:
+                print(thing.category, thing.score, thing.box)
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        tls: TLS | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        retries: Retries | None = None,
+        headers: Mapping[str, str] | None = None,
+        transport: Transport | None = None,
+    ) -> None:
+        """Prepare the client. The connection is made by the first call.
+
+        Args:
+            url: ``host:port`` of the gRPC port, or see ``trident_client.settings.address``. By default the environment
+                variable ``TRIDENT_URL``, else 127.0.0.1:8001.
+            tls: Encryption and, with a certificate, mutual TLS. Unencrypted without it, unless the URL is ``grpcs://``.
+            timeout: Deadline of each call in seconds, over all of its attempts.
+            retries: How often to ask again when the server is unavailable.
+            headers: Sent with every call, for example a key for Triton's restricted protocols.
+            transport: Something else than gRPC, for tests; ``tls``, ``retries`` and ``headers`` are then unused.
+
+        Raises:
+            SettingsError: The URL, the timeout or a certificate cannot be used.
+        """
+        where = address(url)
+        self.url = where.target
+        """The address of the server."""
+        self._timeout = checked_timeout(timeout)
+        self._transport: Transport = transport or GrpcTransport(
+            where, tls=tls, retries=retries or Retries(), headers=tuple((headers or {}).items())
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connection. Calls in flight fail with ClientClosed."""
+        self._transport.close()
+
+    def analyze(self, picture: Picture, *, tensors: bool = False, timeout: float | None = None) -> Analysis:
+        """Analyse one picture.
+
+        Args:
+            picture: Encoded bytes, a path, a Pillow image, or RGB pixels as UINT8 [H, W, 3].
+            tensors: Whether to bring the typed outputs as well.
+            timeout: Deadline in seconds, if not that of the client.
+
+        Raises:
+            PictureError: The picture cannot be read here, or the server refused it.
+            ServerError: The server cannot be reached, is too busy, denies the call or fails.
+            DeadlineExceeded: No answer came in time.
+            AnswerError: The answer is not what the contract says.
+        """
+        request_id = new_request_id()
+        request = analyze_request(encoded(picture), request_id=request_id, tensors=tensors)
+        reply = self._call("ModelInfer", request, timeout, request_id)
+        return read_analysis(reply, request_id=request_id, tensors=tensors)
+
+    def analyze_many(
+        self,
+        pictures: Iterable[Picture],
+        *,
+        concurrency: int = DEFAULT_CONCURRENCY,
+        tensors: bool = False,
+        timeout: float | None = None,
+    ) -> Iterator[Outcome]:
+        """Analyse any number of pictures and give what became of each, in their order.
+
+        ``pictures`` is read as it is needed, never as a whole, and files are opened only when their turn comes. A
+        picture that fails gives its error, and the rest go on.
+
+        Args:
+            pictures: What ``analyze`` takes.
+            concurrency: How many pictures are under way at a time, 1 or more.
+            tensors: Whether to bring the typed outputs as well.
+            timeout: Deadline of each picture in seconds, if not that of the client.
+        """
+        if concurrency < 1:
+            raise SettingsError(f"concurrency: expected 1 or more, got {concurrency}")
+        return self._stream(pictures, concurrency, tensors, timeout)
+
+    def _stream(
+        self, pictures: Iterable[Picture], concurrency: int, tensors: bool, timeout: float | None
+    ) -> Iterator[Outcome]:
+        def one(index: int, picture: Picture) -> Outcome:
+            try:
+                return Outcome(index, picture, self.analyze(picture, tensors=tensors, timeout=timeout), None)
+            except ClientError as exc:
+                return Outcome(index, picture, None, exc)
+
+        pool = ThreadPoolExecutor(concurrency, thread_name_prefix="trident-analyze")
+        waiting: deque[Future[Outcome]] = deque()
+        try:
+            for index, picture in enumerate(pictures):
+                waiting.append(pool.submit(one, index, picture))
+                # Twice as many are waited for as are worked on, so that one slow picture idles nobody at once.
+                if len(waiting) >= 2 * concurrency:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            # Whoever stops early does not wait for what is under way; closing the client ends that as well.
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def is_ready(self, *, timeout: float | None = None) -> bool:
+        """Whether the server can analyse pictures now: it is there, and its ensemble is loaded.
+
+        False also when it cannot be reached. Raises AccessDenied and the like.
+        """
+        return bool(self._run(readiness(), timeout))
+
+    def status(self, *, probe: bool = True, timeout: float | None = None) -> ServerStatus:
+        """What the server is and what it has loaded.
+
+        Args:
+            probe: Whether to ask the models themselves for their digests; it costs each network one small picture.
+            timeout: Deadline of each of the calls in seconds, if not that of the client.
+
+        Raises:
+            ServerError: The server cannot be reached. What it only refuses to tell becomes a note in the answer.
+        """
+        status: ServerStatus = self._run(survey(self.url, probe=probe), timeout)
+        return status
+
+    def _run(self, questions: Any, timeout: float | None) -> Any:
+        """Put a generator's calls to the server, one after the other, and give what it returns."""
+        try:
+            call = next(questions)
+            while True:
+                try:
+                    reply = self._call(call.method, call.request, timeout)
+                except ClientError as exc:
+                    call = questions.throw(exc)
+                else:
+                    call = questions.send(reply)
+        except StopIteration as done:
+            return done.value
+
+    def _call(self, method: str, request: Any, timeout: float | None, request_id: str | None = None) -> Any:
+        limit = self._timeout if timeout is None else checked_timeout(timeout)
+        return self._transport.call(method, request, timeout=limit, request_id=request_id)
+
+
+def checked_timeout(timeout: float) -> float:
+    """The timeout. Raises SettingsError unless it is a positive number of seconds."""
+    if not 0 < timeout < float("inf"):
+        raise SettingsError(f"timeout: expected a positive number of seconds, got {timeout}")
+    return timeout
+
+
+def new_request_id() -> str:
+    """An id that no other request has."""
+    return uuid.uuid4().hex

@@ -1,0 +1,41 @@
+"""Where a network's digest comes from, as far as this machine's own export knows it.
+
+A server says which digest answers; which package's weights those are stands in the records that ``make export`` writes
+beside each network. They are looked up by digest, so that they are right for any server.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import trident
+
+_RECORDS = "*/*/model.json"
+
+
+def known_origins(repository: Path | None = None) -> Mapping[str, str]:
+    """Network and package by digest, such as ``CenterNet-MobileNetV3, npm @vladmandic/human 3.3.6``.
+
+    Args:
+        repository: A model repository; by default that of the clone which this package runs from. Without one there,
+            nothing is known.
+    """
+    folder = repository or Path(trident.__file__).resolve().parent.parent / "model_repository"
+    origins = {}
+    for file in sorted(folder.glob(_RECORDS)):
+        try:
+            record = json.loads(file.read_text(encoding="utf-8"))
+            origins[str(record["digest"])] = _origin(record)
+        except (OSError, ValueError, KeyError, TypeError):
+            # A record that export is just writing, or of another make, says nothing here; `export` itself complains.
+            continue
+    return origins
+
+
+def _origin(record: dict[str, Any]) -> str:
+    assets = record["assets"]
+    packages = dict.fromkeys(f"{one['registry']} {one['package']} {one['package_version']}" for one in assets)
+    return ", ".join([str(record["name"]), *packages])

@@ -1,0 +1,397 @@
+"""The clients over real gRPC against a server in this process: retries, deadlines, many pictures, errors."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import itertools
+import threading
+import time
+
+import grpc
+import numpy as np
+import pytest
+from fake_server import Answer, FakeTriton, result, running
+from PIL import Image
+
+from trident_client import (
+    AccessDenied,
+    AnswerError,
+    AsyncTridentClient,
+    ClientClosed,
+    ClientError,
+    DeadlineExceeded,
+    NotServed,
+    PictureRefused,
+    PictureUnreadable,
+    Retries,
+    ServerFailed,
+    ServerUnavailable,
+    ServerUnreachable,
+    SettingsError,
+    TridentClient,
+)
+
+UNAVAILABLE = Answer(grpc.StatusCode.UNAVAILABLE, "Exceeds maximum queue size")
+QUICK = Retries(first_backoff=0.01, longest_backoff=0.02)
+
+
+@pytest.fixture
+def fake():
+    with running(FakeTriton()) as server:
+        yield server
+
+
+@pytest.fixture
+def client(fake):
+    with TridentClient(fake.url, retries=QUICK, timeout=10) as client:
+        yield client
+
+
+def test_an_answer_comes_back_typed_and_the_picture_went_out_unchanged(fake, client):
+    analysis = client.analyze(b"picture")
+    assert fake.pictures == [b"picture"]
+    assert analysis.objects[0].fine_label == "minivan"
+    assert analysis.tensors is None
+    assert [output.name for output in fake.requests[0].outputs] == ["RESULT"]
+    assert analysis.request_id == fake.requests[0].id != ""
+
+
+def test_every_request_has_an_id_of_its_own(fake, client):
+    client.analyze(b"a")
+    client.analyze(b"b")
+    assert len({request.id for request in fake.requests}) == 2
+
+
+def test_tensors_come_on_request(fake, client):
+    tensors = client.analyze(b"picture", tensors=True).tensors
+    assert tensors.class_probabilities.shape == (1000,)
+    assert tensors.box_classes.dtype == np.int32
+    assert tensors.category_evidence.shape == (80, 3)
+
+
+def test_unavailable_twice_and_then_answered(fake, client):
+    fake.script = [UNAVAILABLE, UNAVAILABLE]
+    assert client.analyze(b"picture").width == 640
+    assert len(fake.requests) == 3
+
+
+def test_a_large_photo_is_retried_as_well(fake, client):
+    photo = bytes(6 << 20)  # beyond gRPC's 256 KiB retry buffer and its 4 MiB message limit
+    fake.script = [UNAVAILABLE]
+    client.analyze(photo)
+    assert fake.pictures == [photo, photo]
+
+
+def test_attempts_are_limited(fake, client):
+    fake.otherwise = lambda picture: UNAVAILABLE
+    with pytest.raises(ServerUnavailable, match="Exceeds maximum queue size"):
+        client.analyze(b"picture")
+    assert len(fake.requests) == QUICK.attempts
+
+
+def test_one_attempt_never_retries(fake):
+    fake.otherwise = lambda picture: UNAVAILABLE
+    with TridentClient(fake.url, retries=Retries(attempts=1)) as client, pytest.raises(ServerUnavailable):
+        client.analyze(b"picture")
+    assert len(fake.requests) == 1
+
+
+def test_a_spent_budget_stops_retries(fake):
+    fake.otherwise = lambda picture: UNAVAILABLE
+    retries = Retries(attempts=4, budget=5, first_backoff=0.01, longest_backoff=0.01)
+    with TridentClient(fake.url, retries=retries, timeout=10) as client:
+        for _ in range(10):
+            with pytest.raises(ServerUnavailable):
+                client.analyze(b"picture")
+    retried = len(fake.requests) - 10
+    assert 0 < retried <= retries.budget
+    # The last calls were not retried at all.
+    ids = [request.id for request in fake.requests]
+    assert ids.count(ids[-1]) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        pytest.param(grpc.StatusCode.INVALID_ARGUMENT, PictureRefused, id="refused picture"),
+        pytest.param(grpc.StatusCode.INTERNAL, ServerFailed, id="server failure"),
+        pytest.param(grpc.StatusCode.NOT_FOUND, NotServed, id="unknown model"),
+        pytest.param(grpc.StatusCode.PERMISSION_DENIED, AccessDenied, id="no access"),
+        pytest.param(grpc.StatusCode.RESOURCE_EXHAUSTED, ServerFailed, id="exhausted"),
+    ],
+)
+def test_other_statuses_are_never_retried(fake, client, code, expected):
+    fake.script = [Answer(code, "why it is so")]
+    with pytest.raises(expected, match="why it is so") as caught:
+        client.analyze(b"picture")
+    assert len(fake.requests) == 1
+    assert caught.value.request_id == fake.requests[0].id
+    assert isinstance(caught.value.__cause__, grpc.RpcError)
+
+
+def test_a_refusal_is_the_models_own_sentence(fake, client):
+    details = "in ensemble 'trident', the picture is truncated: expected 900 bytes"
+    fake.script = [Answer(grpc.StatusCode.INVALID_ARGUMENT, details)]
+    with pytest.raises(PictureRefused) as caught:
+        client.analyze(b"picture")
+    assert str(caught.value) == "the picture is truncated: expected 900 bytes"
+
+
+def test_the_deadline_is_kept(fake, client):
+    fake.script = [Answer(delay=1.5)]
+    start = time.monotonic()
+    with pytest.raises(DeadlineExceeded, match=r"within 0\.2 s") as caught:
+        client.analyze(b"picture", timeout=0.2)
+    assert time.monotonic() - start < 1
+    assert isinstance(caught.value, TimeoutError)
+
+
+def test_the_deadline_covers_all_attempts(fake):
+    fake.otherwise = lambda picture: UNAVAILABLE
+    retries = Retries(attempts=5, first_backoff=5, longest_backoff=5)
+    with TridentClient(fake.url, retries=retries, timeout=0.3) as client:
+        start = time.monotonic()
+        with pytest.raises((DeadlineExceeded, ServerUnavailable)):
+            client.analyze(b"picture")
+        assert time.monotonic() - start < 2
+
+
+def test_no_server_is_said_in_one_sentence():
+    with TridentClient("127.0.0.1:1", retries=QUICK, timeout=5) as client:
+        with pytest.raises(ServerUnreachable, match=r"^cannot reach a server at 127\.0\.0\.1:1 \(.*refused.*\)$"):
+            client.analyze(b"picture")
+        assert client.is_ready() is False
+
+
+def test_a_server_that_appears_during_the_retries_is_found():
+    with running(FakeTriton()) as first:
+        url = first.url
+    late = FakeTriton()
+
+    def appear():
+        time.sleep(0.4)
+        server = grpc.server(__import__("concurrent.futures").futures.ThreadPoolExecutor(2))
+        from tritonclient.grpc import service_pb2_grpc
+
+        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(late, server)
+        assert server.add_insecure_port(url)
+        server.start()
+        servers.append(server)
+
+    servers: list[grpc.Server] = []
+    thread = threading.Thread(target=appear)
+    thread.start()
+    try:
+        with TridentClient(url, retries=Retries(attempts=5, first_backoff=1, longest_backoff=2), timeout=20) as client:
+            assert client.analyze(b"picture").width == 640
+    finally:
+        thread.join()
+        for server in servers:
+            server.stop(None).wait()
+
+
+def test_a_closed_client_says_so(fake):
+    client = TridentClient(fake.url)
+    client.close()
+    with pytest.raises(ClientClosed):
+        client.analyze(b"picture")
+
+
+def test_closing_ends_calls_in_flight(fake):
+    fake.otherwise = lambda picture: Answer(delay=2)
+    client = TridentClient(fake.url)
+    caught = []
+
+    def call():
+        try:
+            client.analyze(b"picture")
+        except ClientError as exc:
+            caught.append(exc)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    while not fake.requests:
+        time.sleep(0.01)
+    client.close()
+    thread.join(timeout=1)
+    assert [type(exc) for exc in caught] == [ClientClosed]
+
+
+def test_headers_go_with_every_call(fake):
+    with TridentClient(fake.url, headers={"triton-grpc-protocol-admin": "key"}) as client:
+        client.analyze(b"picture")
+    assert fake.metadata[0]["triton-grpc-protocol-admin"] == "key"
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("inf"), float("nan")])
+def test_a_timeout_must_be_positive(timeout):
+    with pytest.raises(SettingsError, match="timeout: expected a positive number"):
+        TridentClient(timeout=timeout)
+
+
+def test_an_answer_of_the_wrong_shape_is_not_believed(fake, client):
+    fake.script = [Answer(result=b"\xff")]
+    with pytest.raises(AnswerError, match="RESULT: expected UTF-8 JSON"):
+        client.analyze(b"picture")
+
+
+# Pictures
+
+
+def test_pictures_come_from_files_images_and_arrays(fake, client, tmp_path):
+    pixels = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+    path = tmp_path / "a.png"
+    Image.fromarray(pixels).save(path)
+    for picture in (path, str(path), Image.fromarray(pixels), pixels, bytearray(path.read_bytes())):
+        client.analyze(picture)
+    for sent in fake.pictures:
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(sent))), pixels)
+    assert fake.pictures[0] == path.read_bytes()
+
+
+def test_a_cmyk_image_is_sent_in_a_form_that_png_has(fake, client):
+    client.analyze(Image.new("CMYK", (3, 2)))
+    assert Image.open(io.BytesIO(fake.pictures[0])).size == (3, 2)
+
+
+def test_what_cannot_be_read_is_named(client, tmp_path):
+    with pytest.raises(PictureUnreadable, match=r"gone\.jpg: No such file"):
+        client.analyze(tmp_path / "gone.jpg")
+    (tmp_path / "empty.jpg").touch()
+    with pytest.raises(PictureUnreadable, match=r"empty\.jpg: the file is empty"):
+        client.analyze(tmp_path / "empty.jpg")
+    with pytest.raises(PictureUnreadable, match="0 bytes"):
+        client.analyze(b"")
+    with pytest.raises(ValueError, match=r"expected uint8 \[H, W, 3\] or \[H, W\], got float64 \[2, 2, 3\]"):
+        client.analyze(np.zeros((2, 2, 3)))
+    with pytest.raises(TypeError, match="got int"):
+        client.analyze(7)
+
+
+# Many pictures
+
+
+def by_number(picture: bytes) -> Answer:
+    """Pictures named by numbers: odd ones are slow, every fifth is refused."""
+    number = int(picture)
+    if number % 5 == 3:
+        return Answer(grpc.StatusCode.INVALID_ARGUMENT, f"picture {number} is broken")
+    return Answer(delay=0.03 * (number % 2), result=result(image={"width": number + 1, "height": 1}))
+
+
+def check_outcomes(outcomes):
+    assert [outcome.index for outcome in outcomes] == list(range(20))
+    for number, outcome in enumerate(outcomes):
+        assert outcome.picture == str(number).encode()
+        if number % 5 == 3:
+            assert outcome.analysis is None
+            assert str(outcome.error) == f"picture {number} is broken"
+            with pytest.raises(PictureRefused):
+                outcome.unwrap()
+        else:
+            assert outcome.error is None
+            assert outcome.unwrap().width == number + 1
+
+
+def test_many_keep_their_order_and_a_bad_one_spoils_no_other(fake, client):
+    fake.otherwise = by_number
+    check_outcomes(list(client.analyze_many((str(i).encode() for i in range(20)), concurrency=4)))
+    assert 1 < fake.most_running <= 4
+
+
+def test_many_are_read_only_as_they_are_needed(fake, client):
+    taken = []
+
+    def endless():
+        for number in itertools.count():
+            taken.append(number)
+            yield b"picture"
+
+    outcomes = client.analyze_many(endless(), concurrency=2)
+    assert taken == []
+    next(outcomes)
+    assert len(taken) == 4
+    next(outcomes)
+    assert len(taken) == 5
+    outcomes.close()
+
+
+def test_stopping_early_does_not_wait(fake, client):
+    fake.otherwise = lambda picture: Answer(delay=0 if picture == b"first" else 2)
+    outcomes = client.analyze_many([b"first", b"second", b"third"], concurrency=1)
+    next(outcomes)
+    start = time.monotonic()
+    outcomes.close()
+    assert time.monotonic() - start < 0.5
+    client.close()
+
+
+def test_concurrency_must_be_positive(client):
+    with pytest.raises(SettingsError, match="concurrency: expected 1 or more, got 0"):
+        client.analyze_many([], concurrency=0)
+
+
+def test_a_programming_error_among_many_is_not_swallowed(client):
+    with pytest.raises(TypeError, match="got int"):
+        list(client.analyze_many([7]))
+
+
+# asyncio
+
+
+async def test_async_answers_and_errors(fake):
+    async with AsyncTridentClient(fake.url, retries=QUICK, timeout=10) as client:
+        fake.script = [UNAVAILABLE, UNAVAILABLE]
+        analysis = await client.analyze(b"picture", tensors=True)
+        assert analysis.tensors is not None
+        assert len(fake.requests) == 3
+        fake.script = [Answer(grpc.StatusCode.INVALID_ARGUMENT, "broken")]
+        with pytest.raises(PictureRefused, match="broken"):
+            await client.analyze(b"picture")
+        with pytest.raises(DeadlineExceeded):
+            fake.script = [Answer(delay=1)]
+            await client.analyze(b"picture", timeout=0.1)
+        assert await client.is_ready()
+    with pytest.raises(ClientClosed):
+        await client.analyze(b"picture")
+
+
+async def test_async_many(fake):
+    fake.otherwise = by_number
+    async with AsyncTridentClient(fake.url) as client:
+        outcomes = client.analyze_many((str(i).encode() for i in range(20)), concurrency=4)
+        check_outcomes([outcome async for outcome in outcomes])
+    assert 1 < fake.most_running <= 4
+
+
+async def test_async_many_from_an_asynchronous_source(fake):
+    async def pictures():
+        for number in range(20):
+            await asyncio.sleep(0)
+            yield str(number).encode()
+
+    fake.otherwise = by_number
+    async with AsyncTridentClient(fake.url) as client:
+        check_outcomes([outcome async for outcome in client.analyze_many(pictures(), concurrency=3)])
+
+
+async def test_async_stopping_early_cancels_the_rest(fake):
+    fake.otherwise = lambda picture: Answer(delay=0 if picture == b"first" else 1)
+    async with AsyncTridentClient(fake.url) as client:
+        start = time.monotonic()
+        outcomes = client.analyze_many([b"first", *[b"next"] * 9], concurrency=2)
+        await anext(outcomes)
+        await outcomes.aclose()
+        assert time.monotonic() - start < 0.9
+        assert len(fake.requests) <= 4
+
+
+async def test_async_cancelling_is_not_an_error_of_ours(fake):
+    fake.otherwise = lambda picture: Answer(delay=1)
+    async with AsyncTridentClient(fake.url) as client:
+        task = asyncio.create_task(client.analyze(b"picture"))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task

@@ -1,0 +1,132 @@
+"""Addresses, TLS and retry settings."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+
+import grpc
+import pytest
+from fake_server import FakeTriton, running
+
+from trident_client import TLS, Retries, ServerUnreachable, SettingsError, TridentClient
+from trident_client.settings import Address, address
+
+
+@pytest.mark.parametrize(
+    ("url", "target", "secure"),
+    [
+        pytest.param("127.0.0.1:8001", "127.0.0.1:8001", False, id="host and port"),
+        pytest.param("vision.example", "vision.example:8001", False, id="port by default"),
+        pytest.param("grpc://host:9/", "host:9", False, id="grpc scheme"),
+        pytest.param("grpcs://host:9", "host:9", True, id="grpcs scheme means TLS"),
+        pytest.param("[::1]:9", "[::1]:9", False, id="IPv6"),
+        pytest.param("dns:///host:9", "dns:///host:9", False, id="DNS name of several servers"),
+        pytest.param("unix:/run/triton.sock", "unix:/run/triton.sock", False, id="socket"),
+    ],
+)
+def test_addresses(url, target, secure):
+    assert address(url) == Address(target, secure)
+
+
+def test_the_address_comes_from_the_environment(monkeypatch):
+    monkeypatch.setenv("TRIDENT_URL", "elsewhere:7")
+    assert address(None).target == "elsewhere:7"
+    assert address("here:1").target == "here:1"
+    monkeypatch.delenv("TRIDENT_URL")
+    assert address(None).target == "127.0.0.1:8001"
+
+
+@pytest.mark.parametrize(
+    "url", ["http://host:8000", "ftp://host", "host:port", "host:0", "host:65536", "a b", "", "::1"]
+)
+def test_other_addresses_are_refused(url):
+    with pytest.raises(SettingsError, match=r"^url: expected "):
+        address(url)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        pytest.param({"attempts": 0}, "attempts: expected 1 to 5, got 0", id="no attempt"),
+        pytest.param({"attempts": 6}, "attempts: expected 1 to 5, got 6", id="more than gRPC does"),
+        pytest.param({"budget": 0}, "budget: expected 1 to 500, got 0", id="no budget"),
+        pytest.param({"first_backoff": 3}, "first_backoff <= longest_backoff", id="backoff shrinks"),
+    ],
+)
+def test_retries_that_make_no_sense_are_refused(settings, words):
+    with pytest.raises(SettingsError, match=words):
+        Retries(**settings)
+
+
+def test_only_unavailable_is_retried():
+    config = json.loads(Retries().service_config(("ModelInfer",), balance=False))
+    assert config["methodConfig"][0]["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE"]
+    assert "loadBalancingConfig" not in config
+    assert "methodConfig" not in json.loads(Retries(attempts=1).service_config((), balance=True))
+
+
+def test_a_name_of_several_servers_is_called_at_all_of_them():
+    assert address("dns:///host:1").balanced
+    config = json.loads(Retries().service_config((), balance=True))
+    assert config["loadBalancingConfig"] == [{"round_robin": {}}]
+
+
+def test_half_of_mutual_tls_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match="both a certificate and its key"):
+        TridentClient("host:1", tls=TLS(certificate=tmp_path / "a.pem"))
+
+
+def test_certificates_must_be_there_and_be_pem(tmp_path):
+    with pytest.raises(SettingsError, match=r"tls\.ca: cannot read .*gone\.pem: No such file"):
+        TridentClient("host:1", tls=TLS(ca=tmp_path / "gone.pem"))
+    (tmp_path / "photo.pem").write_bytes(b"\x00\x01")
+    with pytest.raises(SettingsError, match=r"tls\.ca: expected a PEM file, got .*photo\.pem"):
+        TridentClient("host:1", tls=TLS(ca=tmp_path / "photo.pem"))
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    folder = tmp_path_factory.mktemp("certificates")
+
+    def openssl(*arguments):
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    openssl("req", "-x509", *new_key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=test")
+    for name in ("server", "client"):
+        openssl("req", *new_key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        (folder / "names").write_text("subjectAltName=DNS:vision.example")
+        signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names")
+        openssl("x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.pem", *signed)
+    return folder
+
+
+@pytest.fixture
+def guarded(certificates):
+    """A server that only talks to holders of a certificate."""
+    key, chain, ca = ((certificates / name).read_bytes() for name in ("server.key", "server.pem", "ca.pem"))
+    with running(FakeTriton(), grpc.ssl_server_credentials([(key, chain)], ca, require_client_auth=True)) as fake:
+        yield fake
+
+
+def test_mutual_tls(guarded, certificates):
+    tls = TLS(certificates / "ca.pem", certificates / "client.pem", certificates / "client.key", "vision.example")
+    with TridentClient(guarded.url, tls=tls, timeout=5) as client:
+        assert client.analyze(b"picture").width == 640
+
+
+@pytest.mark.parametrize("missing", ["certificate", "authority", "server name"])
+def test_tls_is_not_negotiable(guarded, certificates, missing):
+    own = (None, None) if missing == "certificate" else (certificates / "client.pem", certificates / "client.key")
+    ca = None if missing == "authority" else certificates / "ca.pem"
+    tls = TLS(ca, *own, None if missing == "server name" else "vision.example")
+    with (
+        TridentClient(guarded.url, tls=tls, timeout=5, retries=Retries(attempts=1)) as client,
+        pytest.raises(ServerUnreachable),
+    ):
+        client.analyze(b"picture")
+    assert guarded.requests == []
