@@ -1,0 +1,92 @@
+"""Holds ONNX graphs against the contract, and bakes their provenance in."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from export.graph import BATCH, ELEMENT_TYPES, PIXELS, checked, value_info
+from trident.contract import MODELS, PROVENANCE, PROVENANCE_BYTES, TensorSpec
+from trident.errors import SetupError
+from trident.provenance import Provenance, pack
+
+_TYPE_NAMES = {number: name for name, number in TensorProto.DataType.items()}
+
+
+def check_signature(model: onnx.ModelProto, component: str) -> None:
+    """Check that a graph has exactly the inputs and outputs of its component's contract.
+
+    Names and dtypes must be equal; a fixed dim must be that dim or, in the file, open; the batch must be open.
+
+    Raises:
+        SetupError: it has not; the sentence names tensor, expected and got.
+    """
+    spec = MODELS[component]
+    constants = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in constants]
+    _check_side(component, "inputs", inputs, spec.inputs)
+    _check_side(component, "outputs", list(model.graph.output), spec.outputs)
+
+
+def _check_side(component: str, side: str, got: Sequence[onnx.ValueInfoProto], expected: Sequence[TensorSpec]) -> None:
+    names = [value.name for value in got]
+    wanted = [spec.name for spec in expected]
+    if sorted(names) != sorted(wanted):
+        raise SetupError(
+            f"{side} of the {component} graph: expected {', '.join(wanted)}, got {', '.join(names) or 'none'}"
+        )
+    for spec in expected:
+        value = got[names.index(spec.name)]
+        tensor = value.type.tensor_type
+        type_name = _TYPE_NAMES[tensor.elem_type]
+        if tensor.elem_type != ELEMENT_TYPES[spec.dtype]:
+            raise SetupError(
+                f"dtype of {spec.name} of the {component} graph: expected {_TYPE_NAMES[ELEMENT_TYPES[spec.dtype]]}, "
+                f"got {type_name}"
+            )
+        dims = [dim.dim_value if dim.HasField("dim_value") else -1 for dim in tensor.shape.dim]
+        fits = len(dims) == len(spec.dims) + 1 and dims[0] == -1
+        if not fits or any(
+            -1 not in (have, want) and have != want for have, want in zip(dims[1:], spec.dims, strict=True)
+        ):
+            raise SetupError(
+                f"dims of {spec.name} of the {component} graph: expected {[-1, *spec.dims]}, got {dims} (-1 is open)"
+            )
+
+
+def digest_of(model: onnx.ModelProto) -> str:
+    """``sha256:`` and the digest of the serialized graph."""
+    return f"sha256:{hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()}"
+
+
+def with_provenance(model: onnx.ModelProto, version: int) -> tuple[onnx.ModelProto, Provenance]:
+    """A copy of the graph with the output ``PROVENANCE`` ``[B, 36]``: the version, and the digest of ``model``."""
+    provenance = Provenance(version, digest_of(model))
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    graph = copy.graph
+    graph.initializer.append(numpy_helper.from_array(pack(provenance).reshape(1, -1).copy(), "provenance_row"))
+    graph.initializer.append(numpy_helper.from_array(np.array([PROVENANCE_BYTES]), "provenance_bytes"))
+    graph.node.append(helper.make_node("Shape", [PIXELS], ["batch_size"], name="batch_size", start=0, end=1))
+    graph.node.append(
+        helper.make_node("Concat", ["batch_size", "provenance_bytes"], ["provenance_dims"], "provenance_dims", axis=0)
+    )
+    graph.node.append(
+        helper.make_node("Expand", ["provenance_row", "provenance_dims"], [PROVENANCE.name], PROVENANCE.name)
+    )
+    graph.output.append(value_info(PROVENANCE))
+    return checked(copy), provenance
+
+
+def open_batch(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose inputs and outputs call their first dim ``batch``."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for value in [*copy.graph.input, *copy.graph.output]:
+        if value.type.tensor_type.shape.dim:
+            value.type.tensor_type.shape.dim[0].dim_param = BATCH
+    return copy
