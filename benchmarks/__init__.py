@@ -1,0 +1,1 @@
+"""Measurements of a running Trident: what it answers, and how fast."""

@@ -1,0 +1,55 @@
+"""Triton's side of preprocess: encoded pictures in, canonical pixels out; ``trident.preprocess`` does the work."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+import trident
+from trident.errors import InvalidInput
+from trident.preprocess import Limits, prepare, stack_details
+from trident.provenance import Provenance, digest_of_files, pack
+
+
+class TritonPythonModel:
+    """One request after the other; a picture that cannot be served fails its own request alone."""
+
+    def initialize(self, args):
+        parameters = json.loads(args["model_config"])["parameters"]
+        self._limits = Limits.from_parameters({name: value["string_value"] for name, value in parameters.items()})
+        package = Path(trident.__file__).parent
+        digest = digest_of_files(
+            Path(__file__), package / "preprocess", package / "contract.py", package / "geometry.py"
+        )
+        self._provenance = pack(Provenance(int(args["model_version"]), digest))
+        # Instances, not threads, keep the cores busy: OpenCV's own threads would take them from the networks.
+        cv2.setNumThreads(1)
+        # The caller is told what is wrong with a picture; the server's log is not a place to fill for callers.
+        cv2.setLogLevel(0)
+
+    def execute(self, requests):
+        return [self._answer(request) for request in requests]
+
+    def _answer(self, request):
+        images = pb_utils.get_input_tensor_by_name(request, "IMAGE").as_numpy().reshape(-1)
+        try:
+            pictures = [self._prepare(encoded, index, len(images)) for index, encoded in enumerate(images)]
+        except InvalidInput as error:
+            return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG))
+        outputs = {
+            "SCENE_PIXELS": np.stack([picture.scene for picture in pictures]),
+            "CANVAS_PIXELS": np.stack([picture.canvas for picture in pictures]),
+            "DETAIL_PIXELS": stack_details([picture.detail for picture in pictures]),
+            "IMAGE_SIZE": np.array([(picture.width, picture.height) for picture in pictures], dtype=np.int32),
+            "PROVENANCE": np.tile(self._provenance, (len(pictures), 1)),
+        }
+        return pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in outputs.items()])
+
+    def _prepare(self, encoded, index, count):
+        try:
+            return prepare(encoded, self._limits)
+        except InvalidInput as error:
+            # The caller has to know which picture to leave out.
+            raise InvalidInput(f"picture {index} of {count}: {error}" if count > 1 else str(error)) from error

@@ -1,0 +1,150 @@
+"""``model.py`` of preprocess without a server: requests in, responses out, and what its configuration promises."""
+
+import importlib.util
+import json
+import sys
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tests import pictures
+from trident.contract import MODELS
+from trident.launcher import default_repository
+from trident.model_config import read_config
+from trident.preprocess import Limits, prepare
+from trident.preprocess.warmup import bytes_element
+from trident.provenance import unpack
+
+FOLDER = default_repository() / "preprocess"
+CONFIG = read_config(FOLDER)
+PARAMETERS = {name: {"string_value": value.string_value} for name, value in CONFIG.parameters.items()}
+
+
+@dataclass
+class Tensor:
+    name: str
+    array: np.ndarray
+
+    def as_numpy(self):
+        return self.array
+
+
+class TritonError(Exception):
+    INVALID_ARG = "INVALID_ARG"
+
+    def __init__(self, message, code):
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass
+class Response:
+    output_tensors: list = field(default_factory=list)
+    error: TritonError | None = None
+
+    def __getitem__(self, name):
+        return next(tensor.array for tensor in self.output_tensors if tensor.name == name)
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """Loads the model as the server would, with other parameters if given."""
+    utils = SimpleNamespace(
+        Tensor=Tensor,
+        TritonError=TritonError,
+        InferenceResponse=Response,
+        get_input_tensor_by_name=lambda request, name: Tensor(name, request[name]),
+    )
+    monkeypatch.setitem(sys.modules, "triton_python_backend_utils", utils)
+    spec = importlib.util.spec_from_file_location("preprocess_model", FOLDER / "1" / "model.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    def build(**parameters):
+        model = module.TritonPythonModel()
+        given = PARAMETERS | {name: {"string_value": value} for name, value in parameters.items()}
+        model.initialize({"model_config": json.dumps({"parameters": given}), "model_version": "1"})
+        return model
+
+    return build
+
+
+def request(*encoded):
+    return {"IMAGE": np.array([[picture] for picture in encoded], dtype=np.object_)}
+
+
+def test_outputs_are_those_of_the_contract(load):
+    encoded = pictures.encode(pictures.corners(640, 480), "JPEG")
+    (response,) = load().execute([request(encoded)])
+    assert [tensor.name for tensor in response.output_tensors] == [spec.name for spec in MODELS["preprocess"].outputs]
+    for spec in MODELS["preprocess"].outputs:
+        array = response[spec.name]
+        assert array.dtype == np.dtype(spec.dtype.value.lower())
+        assert all(want in (-1, got) for want, got in zip((1, *spec.dims), array.shape, strict=True))
+    whole = prepare(encoded)
+    assert np.array_equal(response["SCENE_PIXELS"][0], whole.scene)
+    assert np.array_equal(response["CANVAS_PIXELS"][0], whole.canvas)
+    assert np.array_equal(response["DETAIL_PIXELS"][0], whole.detail)
+    assert response["IMAGE_SIZE"].tolist() == [[640, 480]]
+
+
+def test_pictures_of_one_request_keep_their_order_and_size(load):
+    encoded = [pictures.encode(np.full((10 * n, 20 * n, 3), n, np.uint8)) for n in range(1, 9)]
+    (response,) = load().execute([request(*encoded)])
+    assert response["IMAGE_SIZE"].tolist() == [[20 * n, 10 * n] for n in range(1, 9)]
+    assert response["DETAIL_PIXELS"].shape == (8, 80, 160, 3)
+    assert [row.max() for row in response["DETAIL_PIXELS"]] == list(range(1, 9))
+    assert (response["DETAIL_PIXELS"][0, 10:] == 0).all()
+
+
+def test_a_bad_picture_fails_its_own_request_alone(load):
+    good, bad = pictures.encode(pictures.corners()), b"not a picture"
+    first, second, third = load().execute([request(good), request(bad), request(good)])
+    assert first.error is None
+    assert third.error is None
+    assert second.error.code == TritonError.INVALID_ARG
+    assert str(second.error) == "IMAGE: expected JPEG, PNG, WebP, BMP or TIFF, got text"
+
+
+def test_a_bad_picture_among_several_is_named_by_its_index(load):
+    good = pictures.encode(pictures.corners())
+    (response,) = load().execute([request(good, good, b"GIF89a", good)])
+    assert str(response.error) == "picture 2 of 4: IMAGE: expected JPEG, PNG, WebP, BMP or TIFF, got a GIF picture"
+    assert response.output_tensors == []
+
+
+def test_limits_come_from_the_configuration(load):
+    encoded = pictures.encode(pictures.corners(200, 100))
+    (response,) = load(max_megapixels="0.01").execute([request(encoded)])
+    assert "at most 0.01 megapixels, got a PNG of 200 x 100" in str(response.error)
+
+
+def test_provenance_names_the_version_and_the_code(load):
+    (response,) = load().execute([request(*[pictures.encode(pictures.corners())] * 2)])
+    first, second = map(unpack, response["PROVENANCE"])
+    assert first == second
+    assert first.version == 1
+    assert first.digest.startswith("sha256:")
+
+
+def test_the_configuration_states_the_default_limits():
+    stated = Limits.from_parameters({name: value["string_value"] for name, value in PARAMETERS.items()})
+    assert stated == Limits()
+    assert set(PARAMETERS) == {"max_megapixels", "max_mebibytes"}
+
+
+def test_the_queue_is_bounded_here():
+    policy = CONFIG.dynamic_batching.default_queue_policy
+    assert policy.max_queue_size > 0
+    assert policy.default_timeout_microseconds > 0
+
+
+def test_the_warm_up_picture_is_one():
+    (warmup,) = CONFIG.model_warmup
+    data = (FOLDER / "warmup" / warmup.inputs["IMAGE"].input_data_file).read_bytes()
+    picture = prepare(data[4:])
+    assert data == bytes_element(data[4:])
+    assert (picture.width, picture.height) == (640, 480)
+    assert picture.detail.std() > 20
