@@ -159,13 +159,14 @@ class Graph:
             order = self.integers(f"{name}_bgr_order", [2, 1, 0])
             planes = self.node("Gather", [planes, order], f"{name}_bgr", axis=1)
         shape = (1, 3, 1, 1)
-        shifted = planes
+        scaled = any(value != 1.0 for value in std)
         if any(mean):
-            shifted = self.node(
-                "Sub", [planes, self.floats(f"{name}_mean", np.reshape(mean, shape))], f"{name}_shifted"
-            )
-        scale = self.floats(f"{name}_scale", np.reshape(1.0 / np.asarray(std, dtype=np.float64), shape))
-        return self.node("Mul", [shifted, scale], name)
+            by = self.floats(f"{name}_mean", np.reshape(mean, shape))
+            planes = self.node("Sub", [planes, by], f"{name}_shifted" if scaled else name)
+        if scaled:
+            by = self.floats(f"{name}_scale", np.reshape(1.0 / np.asarray(std, dtype=np.float64), shape))
+            planes = self.node("Mul", [planes, by], name)
+        return planes
 
     # Answers
 

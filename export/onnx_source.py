@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +41,15 @@ _ROLES: dict[str, tuple[str, ...]] = {
 """What the inputs of an operator are, for the names of its constants."""
 
 
-def load(path: Path, inputs: Mapping[str, Sequence[int]], *, prefix: str) -> onnx.ModelProto:
+def load(path: Path, inputs: Mapping[str, Sequence[int]], *, prefix: str, reads_bgr: bool = False) -> onnx.ModelProto:
     """Read a published ONNX file for ``Graph.splice``.
 
     Args:
         path: The file.
         inputs: Dims of each of its inputs without the batch, which becomes dynamic.
         prefix: Goes before the name of every inner tensor, such as ``centerface/``.
+        reads_bgr: The file reads BGR planes. Its first convolution is turned round, so that it reads RGB, and no
+            picture has to be.
 
     Returns:
         The same function in the export's operator set. Constants are folded, shapes are static but for the batch,
@@ -56,7 +58,10 @@ def load(path: Path, inputs: Mapping[str, Sequence[int]], *, prefix: str) -> onn
     """
     model = with_input_dims(onnx.load(path), inputs)
     model = _with_static_shapes(upgraded(model), inputs)
-    return _readable(_folded(model), prefix)
+    model = _folded(model)
+    if reads_bgr:
+        _turn_channels_round(model, inputs)
+    return _readable(model, prefix)
 
 
 def with_input_dims(model: onnx.ModelProto, inputs: Mapping[str, Sequence[int]]) -> onnx.ModelProto:
@@ -155,6 +160,18 @@ def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
         options.optimized_model_filepath = str(path)
         ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         return onnx.load(path)
+
+
+def _turn_channels_round(model: onnx.ModelProto, inputs: Iterable[str]) -> None:
+    weights = {initializer.name: initializer for initializer in model.graph.initializer}
+    for node in model.graph.node:
+        if not set(node.input).intersection(inputs):
+            continue
+        if node.op_type != "Conv" or any(entry.name == "group" and entry.i != 1 for entry in node.attribute):
+            raise ValueError(f"first operator: expected an ungrouped Conv, got {node.op_type} {node.name}")
+        weight = weights[node.input[1]]
+        turned = np.ascontiguousarray(numpy_helper.to_array(weight)[:, ::-1])
+        weight.CopyFrom(numpy_helper.from_array(turned, weight.name))
 
 
 def _readable(model: onnx.ModelProto, prefix: str) -> onnx.ModelProto:
