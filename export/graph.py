@@ -267,7 +267,7 @@ class Graph:
         """
         outputs = [spec for spec in self.spec.outputs if spec.name != "PROVENANCE"]
         open_dims = dict(dims or {})
-        nodes, initializers = _needed(self._nodes, self._initializers, [spec.name for spec in outputs])
+        nodes, initializers = needed(self._nodes, self._initializers, [spec.name for spec in outputs])
         graph = helper.make_graph(
             nodes,
             self.spec.name,
@@ -303,9 +303,10 @@ def upgraded(model: onnx.ModelProto, opset: int = OPSET) -> onnx.ModelProto:
     return model if current == opset else onnx.version_converter.convert_version(model, opset)
 
 
-def _needed(
+def needed(
     nodes: Sequence[onnx.NodeProto], initializers: Mapping[str, onnx.TensorProto], outputs: Iterable[str]
 ) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+    """The nodes that the named outputs depend on, in their order, and the constants that these take."""
     wanted = set(outputs)
     kept: list[onnx.NodeProto] = []
     for node in reversed(nodes):

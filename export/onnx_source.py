@@ -20,7 +20,7 @@ import onnx
 import onnxruntime as ort
 from onnx import helper, numpy_helper
 
-from export.graph import BATCH, upgraded
+from export.graph import BATCH, needed, upgraded
 
 _PROBE_BATCHES = (2, 3)
 """Batch sizes at which a shape is evaluated: what differs between them is the batch."""
@@ -159,7 +159,14 @@ def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.optimized_model_filepath = str(path)
         ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        return onnx.load(path)
+        folded = onnx.load(path)
+    # Nodes that worked out a shape, which is a constant now, are left without a use.
+    constants = {initializer.name: initializer for initializer in folded.graph.initializer}
+    nodes, initializers = needed(folded.graph.node, constants, [value.name for value in folded.graph.output])
+    del folded.graph.node[:], folded.graph.initializer[:]
+    folded.graph.node.extend(nodes)
+    folded.graph.initializer.extend(initializers)
+    return folded
 
 
 def _turn_channels_round(model: onnx.ModelProto, inputs: Iterable[str]) -> None:
