@@ -1,0 +1,149 @@
+"""Triton's side of the entity recognizer: tensors in and out, the networks through BLS, the gallery."""
+
+import asyncio
+import json
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+import trident
+from trident.contract import ENTITY_PROVENANCE_ORDER, MODELS
+from trident.entities.gallery import Gallery, GalleryWatcher, ensure_outside
+from trident.entities.pictures import Pictures
+from trident.entities.recognizer import recognize
+from trident.entities.settings import Settings
+from trident.entities.types import entities_to_json
+from trident.errors import InvalidInput
+from trident.provenance import Provenance, digest_of_files, pack
+
+PARALLEL_CALLS = 32
+
+
+class NetworkError(Exception):
+    """A network's failure, with the code that Triton gave it."""
+
+    def __init__(self, network, version, error):
+        super().__init__(f"{network} version {version}: {error.message()}")
+        self.code = error.code()
+
+
+class RequestCancelled(Exception):
+    """The client has gone: nothing more is worth starting."""
+
+
+class TritonLog(logging.Handler):
+    """Hands the log of this model to Triton's."""
+
+    def emit(self, record):
+        if record.levelno >= logging.ERROR:
+            pb_utils.Logger.log_error(self.format(record))
+        elif record.levelno >= logging.WARNING:
+            pb_utils.Logger.log_warn(self.format(record))
+        else:
+            pb_utils.Logger.log_info(self.format(record))
+
+
+class TritonPythonModel:
+    """Thin: all that is worth testing without a server is in ``trident.entities``."""
+
+    def initialize(self, args):
+        config = json.loads(args["model_config"])
+        parameters = {name: value["string_value"] for name, value in config["parameters"].items()}
+        self._settings = Settings.from_parameters(parameters)
+        self._logger = logging.getLogger("trident.entity_recognizer")
+        self._logger.setLevel(logging.INFO)
+        self._logger.handlers = [TritonLog()]
+        self._logger.propagate = False
+
+        gallery = Gallery(self._settings.gallery_url)
+        ensure_outside(gallery, Path(args["model_repository"]).parent)
+        self._watcher = GalleryWatcher(gallery, seconds=self._settings.gallery_poll_seconds, logger=self._logger)
+        self._told_about = None
+
+        package = Path(trident.__file__).parent
+        own_digest = digest_of_files(
+            Path(__file__), package / "entities", package / "contract.py", package / "geometry.py"
+        )
+        self._own_provenance = pack(Provenance(int(args["model_version"]), own_digest))
+        # One loop for the model's whole life; its threads wait for the networks.
+        self._loop = asyncio.new_event_loop()
+        self._loop.set_default_executor(ThreadPoolExecutor(PARALLEL_CALLS, thread_name_prefix="bls"))
+
+    def execute(self, requests):
+        return self._loop.run_until_complete(self._respond_to_all(requests))
+
+    def finalize(self):
+        self._watcher.stop()
+        self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        self._loop.close()
+
+    async def _respond_to_all(self, requests):
+        # All requests at once: those that wait for the same network meet in its batch.
+        answers = await asyncio.gather(*map(self._answer, requests), return_exceptions=True)
+        return [
+            pb_utils.InferenceResponse(error=self._to_error(answer)) if isinstance(answer, BaseException) else answer
+            for answer in answers
+        ]
+
+    async def _answer(self, request):
+        canvas, detail, sizes = (
+            pb_utils.get_input_tensor_by_name(request, spec.name).as_numpy()
+            for spec in MODELS["entity_recognizer"].inputs
+        )
+
+        async def infer(network, inputs):
+            return await self._call(request, network, inputs)
+
+        recognition = await recognize(Pictures(canvas, detail, sizes), infer, self._match, self._settings)
+        provenance = recognition.provenance
+        provenance[:, ENTITY_PROVENANCE_ORDER.index("entity_recognizer")] = self._own_provenance
+        entities = np.array([[entities_to_json(found)] for found in recognition.entities], dtype=np.object_)
+        return pb_utils.InferenceResponse(
+            [pb_utils.Tensor("ENTITIES", entities), pb_utils.Tensor("PROVENANCE", provenance)]
+        )
+
+    async def _call(self, request, network, inputs):
+        if request.is_cancelled():
+            raise RequestCancelled
+        version = self._settings.versions[network]
+        call = pb_utils.InferenceRequest(
+            model_name=network,
+            model_version=version,
+            requested_output_names=[spec.name for spec in MODELS[network].outputs],
+            inputs=[pb_utils.Tensor(name, np.ascontiguousarray(array)) for name, array in inputs.items()],
+            request_id=request.request_id(),
+            timeout=request.timeout(),
+            preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU),
+        )
+        response = await call.async_exec()
+        if response.has_error():
+            raise NetworkError(network, version, response.error())
+        # Copies: the tensors live in memory that the response gives back.
+        return {tensor.name(): tensor.as_numpy().copy() for tensor in response.output_tensors()}
+
+    def _match(self, embeddings, network):
+        snapshot = self._watcher.snapshot
+        if self._told_about != (snapshot.stamp, network):
+            self._told_about = (snapshot.stamp, network)
+            if foreign := snapshot.foreign(network):
+                self._logger.warning(
+                    "gallery: %d embeddings were made by another network than face_embedder version %d (%s) and are "
+                    "never compared with it; enrol these people again (trident gallery list shows them)",
+                    foreign,
+                    self._settings.versions["face_embedder"],
+                    network,
+                )
+        return snapshot.match(embeddings, network, self._settings.identity_threshold)
+
+    def _to_error(self, failure):
+        if isinstance(failure, NetworkError):
+            return pb_utils.TritonError(str(failure), failure.code)
+        if isinstance(failure, InvalidInput):
+            return pb_utils.TritonError(str(failure), pb_utils.TritonError.INVALID_ARG)
+        if isinstance(failure, RequestCancelled):
+            return pb_utils.TritonError("the request was cancelled", pb_utils.TritonError.CANCELLED)
+        self._logger.error("a request failed", exc_info=failure)
+        return pb_utils.TritonError(f"entity_recognizer: {failure!r}", pb_utils.TritonError.INTERNAL)

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from trident.commands import gallery as commands
+from trident.contract import DETAIL_SIDE, MAX_BOXES
+from trident.entities.gallery import Gallery
+from trident.errors import InvalidInput, SetupError
+from trident.provenance import Provenance, pack
+
+FACE_SHAPE = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]])
+DIGEST = "sha256:" + "c" * 64
+REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
+
+
+class FakeNetworks:
+    """Finds every square that is not grey, scored by its size, and embeds it as its mean colour."""
+
+    digest = DIGEST
+    exported = True
+
+    def __init__(self, model_repository: Path, versions: dict[str, int]) -> None:
+        assert (model_repository / "entity_recognizer" / "config.pbtxt").is_file()
+        assert versions["face_embedder"] >= 1
+
+    async def infer(self, network, inputs):
+        if not self.exported:
+            raise SetupError("no networks here")
+        return getattr(self, network)(inputs["PIXELS"])
+
+    def face_detector(self, canvases):
+        (canvas,) = canvases
+        boxes, landmarks = np.zeros((1, MAX_BOXES, 4), np.float32), np.zeros((1, MAX_BOXES, 5, 2), np.float32)
+        scores = np.zeros((1, MAX_BOXES), np.float32)
+        count = 0
+        for channel in range(3):
+            rows, columns = (canvas[..., channel].astype(int) - canvas.min(axis=2) > 100).nonzero()
+            if len(rows):
+                box = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+                boxes[0, count] = box
+                landmarks[0, count] = box[:2] + FACE_SHAPE * (box[2:] - box[:2])
+                scores[0, count] = 0.4 if box[2] - box[0] < 50 else 0.9
+                count += 1
+        return {
+            "BOXES": boxes,
+            "SCORES": scores,
+            "LANDMARKS": landmarks,
+            "NUM_BOXES": np.array([[count]], np.int32),
+            "PROVENANCE": np.zeros((1, 36), np.uint8),
+        }
+
+    def face_embedder(self, faces):
+        provenance = np.tile(pack(Provenance(1, self.digest)), (len(faces), 1))
+        return {"EMBEDDING": faces.mean(axis=(1, 2)).astype(np.float32) - 10, "PROVENANCE": provenance}
+
+
+@pytest.fixture(autouse=True)
+def _fake_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "LocalNetworks", FakeNetworks)
+    monkeypatch.setattr(FakeNetworks, "digest", DIGEST)
+    monkeypatch.setattr(FakeNetworks, "exported", True)
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/gallery.db"
+
+
+def photo(path: Path, *squares: tuple[str, int, int, int]) -> Path:
+    """A grey photo of 640 x 480 with coloured squares: colour, x, y, side."""
+    image = Image.new("RGB", (640, 480), (60, 60, 60))
+    for colour, x, y, side in squares:
+        image.paste(Image.new("RGB", (side, side), colour), (x, y))
+    image.save(path)
+    return path
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(commands.gallery, [str(argument) for argument in arguments])
+
+
+def test_enroll_list_forget(tmp_path: Path, url: str) -> None:
+    red = photo(tmp_path / "red.png", ("red", 100, 100, 200))
+    result = run("enroll", "Ada", red, red, "--url", url)
+    assert result.exit_code == 0, result.output
+    assert f"{red}: took its face, 200×200 pixels at (100, 100)" in result.output
+    assert f"Ada: 2 faces enrolled in {tmp_path}/gallery.db" in result.output
+    with Gallery(url) as gallery:
+        assert gallery.snapshot().by_network[DIGEST].names == ("Ada", "Ada")
+
+    result = run("list", "--url", url)
+    assert result.exit_code == 0
+    assert "Ada" in result.output
+    assert "sha256:cccccccccccc (in use)" in result.output
+
+    result = run("forget", "Ada", "--url", url)
+    assert result.exit_code == 0
+    assert "Ada: forgotten, 2 embeddings deleted" in result.output
+    assert "Nobody is enrolled" in run("list", "--url", url).output
+
+
+def test_of_several_faces_the_largest_is_taken_and_it_says_so(tmp_path: Path, url: str) -> None:
+    two = photo(tmp_path / "two.png", ("red", 20, 20, 100), ("blue", 200, 100, 250))
+    result = run("enroll", "Bo", two, "--url", url)
+    assert result.exit_code == 0
+    assert "took the largest of its 2 faces, 250×250 pixels at (200, 100)" in result.output
+    with Gallery(url) as gallery:
+        (embedding,) = gallery.snapshot().by_network[DIGEST].embeddings
+    assert embedding.argmax() == 2
+
+
+def test_what_cannot_be_used_is_named_and_the_rest_is_enrolled(tmp_path: Path, url: str) -> None:
+    good = photo(tmp_path / "good.png", ("red", 100, 100, 200))
+    empty = photo(tmp_path / "empty.png")
+    faint = photo(tmp_path / "faint.png", ("red", 100, 100, 40))
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no picture")
+    missing = tmp_path / "missing.jpg"
+    result = run("enroll", "Ada", empty, faint, broken, missing, good, "--url", url)
+    assert result.exit_code == 1
+    assert f"{empty}: not enrolled: no face was found in it" in result.output
+    assert f"{faint}: not enrolled: no face was found in it" in result.output
+    assert f"{broken}: not enrolled: " in result.output
+    assert f"{missing}: not enrolled: No such file or directory" in result.output
+    assert "4 of 5 photos could not be used" in result.output
+    with Gallery(url) as gallery:
+        assert gallery.people()[0].embeddings == {DIGEST: 1}
+
+
+def test_without_any_face_nothing_is_made(tmp_path: Path, url: str) -> None:
+    result = run("enroll", "Ada", photo(tmp_path / "empty.png"), "--url", url)
+    assert result.exit_code == 1
+    assert "nothing was enrolled for 'Ada'" in result.output
+    assert not (tmp_path / "gallery.db").exists()
+
+
+def test_a_face_that_is_known_under_another_name_is_mentioned(tmp_path: Path, url: str) -> None:
+    red = photo(tmp_path / "red.png", ("red", 100, 100, 200))
+    run("enroll", "Ada", red, "--url", url)
+    result = run("enroll", "Eve", red, "--url", url)
+    assert result.exit_code == 0
+    assert "a face of 'Eve' looks like 'Ada'" in result.output
+
+
+def test_embeddings_of_another_network_are_mentioned(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    red = photo(tmp_path / "red.png", ("red", 100, 100, 200))
+    run("enroll", "Ada", red, "--url", url)
+    monkeypatch.setattr(FakeNetworks, "digest", "sha256:" + "d" * 64)
+    sentence = "1 embedding in this gallery was made by another network than face_embedder version"
+    result = run("list", "--url", url)
+    assert "(another: never compared)" in result.output
+    assert sentence in result.output
+    result = run("enroll", "Bo", red, "--url", url)
+    assert result.exit_code == 0
+    assert sentence in result.output
+    assert "looks like" not in result.output
+
+
+def test_list_works_without_exported_networks(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("enroll", "Ada", photo(tmp_path / "red.png", ("red", 100, 100, 200)), "--url", url)
+    monkeypatch.setattr(FakeNetworks, "exported", False)
+    result = run("list", "--url", url)
+    assert result.exit_code == 0
+    assert "Ada" in result.output
+    assert "The networks are not exported here" in result.output
+
+
+def test_failures_are_the_projects_own(tmp_path: Path, url: str) -> None:
+    red = photo(tmp_path / "red.png", ("red", 100, 100, 200))
+    assert isinstance(run("forget", "Nobody", "--url", url).exception, InvalidInput)
+    assert isinstance(run("enroll", " ", red, "--url", url).exception, InvalidInput)
+    inside = f"sqlite:///{REPOSITORY}/gallery.db"
+    assert isinstance(run("enroll", "Ada", red, "--url", inside).exception, SetupError)
+    assert isinstance(run("enroll", "Ada", red, "--url", url, "--model-repository", tmp_path).exception, SetupError)
+
+
+def test_the_canonical_pixels_are_those_of_preprocess() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (4000, 2000), "red").save(buffer, "PNG")
+    pictures = commands._canonical(buffer.getvalue())
+    assert pictures.size(0) == (4000, 2000)
+    assert pictures.detail_of(0).shape == (DETAIL_SIDE // 2, DETAIL_SIDE, 3)

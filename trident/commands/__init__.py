@@ -1,0 +1,1 @@
+"""Subcommands of ``trident``, one module each; see ``trident.cli``."""

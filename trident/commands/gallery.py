@@ -1,0 +1,202 @@
+"""``trident gallery``: enrol people, list them, forget them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from trident.contract import FACE_SIDE
+from trident.entities.faces import find_faces
+from trident.entities.gallery import (
+    URL_VARIABLE,
+    Embeddings,
+    Gallery,
+    clean_name,
+    ensure_outside,
+)
+from trident.entities.local import LocalNetworks, read_settings
+from trident.entities.pictures import Pictures
+from trident.entities.settings import Settings
+from trident.entities.types import Box, Identity
+from trident.errors import InvalidInput, SetupError
+from trident.preprocess import prepare
+from trident.provenance import unpack
+
+MIN_ENROLL_SCORE = 0.5
+"""A face that the detector is less sure of is not worth enrolling."""
+
+DEFAULT_REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
+
+_url_option = click.option(
+    "--url",
+    help=f"SQLAlchemy URL of the gallery's database. Default: ${URL_VARIABLE}, else a file in the user's data folder.",
+)
+_repository_option = click.option(
+    "--model-repository",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=DEFAULT_REPOSITORY,
+    show_default="the project's",
+    help="Folder of the models that the server loads.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Enrollable:
+    """The largest face of one photo."""
+
+    box: Box
+    embedding: Embeddings
+    network: str
+    """Digest of the network that made the embedding."""
+    faces: int
+    """How many faces the photo shows."""
+
+
+@click.group()
+def gallery() -> None:
+    """Enrol, list and forget the people whose faces are recognized."""
+
+
+@gallery.command()
+@click.argument("name")
+@click.argument("photos", metavar="PHOTO...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@_url_option
+@_repository_option
+def enroll(name: str, photos: tuple[Path, ...], url: str | None, model_repository: Path) -> None:
+    """Enrol the largest face of each PHOTO under NAME.
+
+    Only embeddings are stored, never photos. A running server knows the person within seconds. Photos that cannot be
+    used are named, the others are enrolled; the exit code is 0 only if all were.
+    """
+    name = clean_name(name)
+    settings = read_settings(model_repository)
+    networks = LocalNetworks(model_repository, settings.versions)
+    found: list[Enrollable] = []
+    failed = 0
+    with Gallery(url) as people:
+        ensure_outside(people, model_repository)
+        for photo in photos:
+            try:
+                best = _largest_face(photo, networks, settings)
+            except (InvalidInput, OSError) as exc:
+                reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
+                click.echo(f"{photo}: not enrolled: {reason}", err=True)
+                failed += 1
+                continue
+            x1, y1, x2, y2 = (round(value) for value in best.box)
+            which = "its face" if best.faces == 1 else f"the largest of its {best.faces} faces"
+            click.echo(f"{photo}: took {which}, {x2 - x1}×{y2 - y1} pixels at ({x1}, {y1})")
+            found.append(best)
+        if not found:
+            raise click.ClickException(f"nothing was enrolled for {name!r}")
+        embeddings = np.stack([best.embedding for best in found])
+        network = found[0].network
+        before = people.snapshot()
+        _say_likeness(name, before.match(embeddings, network, settings.identity_threshold))
+        people.enroll(name, embeddings, network)
+        click.echo(f"{name}: {len(found)} face{'s' if len(found) > 1 else ''} enrolled in {people}")
+        if foreign := before.foreign(network):
+            _say_foreign(foreign, settings.versions["face_embedder"])
+    if failed:
+        raise click.ClickException(f"{failed} of {len(photos)} photos could not be used")
+
+
+@gallery.command("list")
+@_url_option
+@_repository_option
+def list_people(url: str | None, model_repository: Path) -> None:
+    """List the people in the gallery, and which network their embeddings are of."""
+    console = Console()
+    with Gallery(url) as database:
+        people = database.people()
+        if not people:
+            console.print(f"Nobody is enrolled in {database}.", soft_wrap=True, markup=False)
+            return
+        settings = read_settings(model_repository)
+        current = _current_network(LocalNetworks(model_repository, settings.versions))
+        table = Table("name", "faces", "network", "enrolled (UTC)", title=str(database))
+        foreign = 0
+        for person in people:
+            for network, count in sorted(person.embeddings.items()):
+                mark = "" if current is None else " (in use)" if network == current else " (another: never compared)"
+                foreign += count if current is not None and network != current else 0
+                table.add_row(person.name, str(count), _short(network) + mark, f"{person.enrolled:%Y-%m-%d %H:%M}")
+        console.print(table)
+    if current is None:
+        click.echo(
+            "The networks are not exported here, so it is not known which of these embeddings are in use.", err=True
+        )
+    elif foreign:
+        _say_foreign(foreign, settings.versions["face_embedder"])
+
+
+@gallery.command()
+@click.argument("name")
+@_url_option
+def forget(name: str, url: str | None) -> None:
+    """Delete NAME and all embeddings of this person for good."""
+    with Gallery(url) as people:
+        count = people.forget(name)
+        click.echo(f"{clean_name(name)}: forgotten, {count} embedding{'s' if count != 1 else ''} deleted from {people}")
+
+
+def _say_foreign(count: int, version: int) -> None:
+    which = "1 embedding in this gallery was" if count == 1 else f"{count} embeddings in this gallery were"
+    click.echo(
+        f"Mind: {which} made by another network than face_embedder version {version} and will never be compared with "
+        "it; enrol these people again.",
+        err=True,
+    )
+
+
+def _largest_face(photo: Path, networks: LocalNetworks, settings: Settings) -> Enrollable:
+    """Find and embed the largest face of a photo.
+
+    Raises:
+        InvalidInput: it is no picture that can be served, or shows no face.
+        OSError: it cannot be read.
+    """
+    pictures = _canonical(photo.read_bytes())
+    found = asyncio.run(find_faces(pictures, networks.infer, settings))
+    faces = [face for face in found if face.score >= MIN_ENROLL_SCORE]
+    largest = max(faces, key=lambda face: face.area, default=None)
+    if largest is None:
+        raise InvalidInput("no face was found in it")
+    if largest.embedding is None:
+        raise InvalidInput("its largest face is too blurred or too small to be recognized again")
+    return Enrollable(largest.box, largest.embedding, largest.network, len(faces))
+
+
+def _canonical(encoded: bytes) -> Pictures:
+    """What the server's preprocess makes of one encoded picture."""
+    canonical = prepare(encoded)
+    return Pictures(
+        canonical.canvas[None], canonical.detail[None], np.array([[canonical.width, canonical.height]], dtype=np.int32)
+    )
+
+
+def _say_likeness(name: str, matches: list[Identity | None]) -> None:
+    """Mention faces that the gallery knows under another name."""
+    for other in sorted({match.name for match in matches if match is not None and match.name != name}):
+        click.echo(f"Mind: a face of {name!r} looks like {other!r}, who is in the gallery already.", err=True)
+
+
+def _current_network(networks: LocalNetworks) -> str | None:
+    """Digest of the embedder that the model repository pins; None if it has not been exported."""
+    blank = np.zeros((1, FACE_SIDE, FACE_SIDE, 3), dtype=np.uint8)
+    try:
+        answer = asyncio.run(networks.infer("face_embedder", {"PIXELS": blank}))
+    except SetupError:
+        return None
+    made_by = unpack(np.asarray(answer["PROVENANCE"][0], dtype=np.uint8))
+    return made_by.digest if made_by else None
+
+
+def _short(digest: str) -> str:
+    return digest[: len("sha256:") + 12]

@@ -1,0 +1,105 @@
+"""``trident serve``."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+import click
+from rich.console import Console
+
+from trident.contract import ENSEMBLE
+from trident.errors import SetupError
+from trident.launcher import TritonServer, default_repository
+from trident.launcher.log import Entry
+from trident.launcher.server import GRPC_PORT, HTTP_PORT, METRICS_PORT
+
+
+class _Stopped(BaseException):
+    """SIGINT or SIGTERM came. Not an Exception, so that no handler on its way swallows it."""
+
+
+def _stop(*_: int | FrameType | None) -> None:
+    # Once is enough: the way down is bounded, and a second signal must not cut the clearing short.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise _Stopped
+
+
+@click.command()
+@click.option(
+    "--model-repository",
+    type=click.Path(path_type=Path),
+    default=default_repository,
+    show_default="the clone's own",
+    help="Folder of the models.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind to; 0.0.0.0 is every one.")
+@click.option("--grpc-port", type=int, default=GRPC_PORT, show_default=True, help="0 takes any free one.")
+@click.option("--http-port", type=int, default=HTTP_PORT, show_default=True, help="0 takes any free one.")
+@click.option("--metrics-port", type=int, default=METRICS_PORT, show_default=True, help="0 takes any free one.")
+@click.option("--model", default=ENSEMBLE, show_default=True, help="The model that has to answer before it is ready.")
+@click.option(
+    "--start-timeout", type=float, default=300.0, show_default=True, help="Seconds that the models may take to load."
+)
+@click.option(
+    "--grace", type=float, default=15.0, show_default=True, help="Seconds that requests may take when it stops."
+)
+@click.option("-v", "--verbose", is_flag=True, help="Show Triton's whole log, not only warnings and errors.")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- TRITON_OPTION...]")
+def serve(
+    *,
+    model_repository: Path,
+    host: str,
+    grpc_port: int,
+    http_port: int,
+    metrics_port: int,
+    model: str,
+    start_timeout: float,
+    grace: float,
+    verbose: bool,
+    arguments: tuple[str, ...],
+) -> None:
+    """Start Triton with the model repository, and serve until Ctrl-C or SIGTERM.
+
+    What follows `--` goes to tritonserver as it is, for example `-- --log-verbose=1`.
+    """
+    console = Console(stderr=True)
+    started = False
+
+    def show(entry: Entry) -> None:
+        # Until it serves, what is wrong is said in one sentence at the end.
+        if verbose or (started and entry.worth_showing):
+            click.echo(f"{entry.level} {entry.text}", err=True)
+
+    server = TritonServer(
+        model_repository,
+        model=model,
+        host=host,
+        grpc_port=grpc_port,
+        http_port=http_port,
+        metrics_port=metrics_port,
+        arguments=arguments,
+        log_sink=show,
+        start_timeout_s=start_timeout,
+        grace_s=grace,
+    )
+    signal.signal(signal.SIGINT, _stop)
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        with console.status("Loading the models…"):
+            server.start()
+        started = True
+        click.echo(
+            f"{model} listens on gRPC {server.grpc_url}, HTTP {server.http_url}, metrics {server.metrics_url}; "
+            "Ctrl-C stops it."
+        )
+        sys.stdout.flush()
+        code = server.wait()
+        raise SetupError(f"Triton ended by itself with exit code {code}: {server.failure()}")
+    except _Stopped:
+        click.echo("Stopping.", err=True)
+    finally:
+        server.stop()

@@ -1,0 +1,60 @@
+"""The recognizer's networks in this process, without a server: for enrolling faces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from trident.contract import MODELS
+from trident.entities.networks import Tensors
+from trident.entities.settings import RECOGNIZER, Settings
+from trident.errors import SetupError
+from trident.model_config import DEFAULT_MODEL_FILENAME, read_config, string_parameters
+
+
+def read_settings(model_repository: Path) -> Settings:
+    """The settings in ``entity_recognizer/config.pbtxt`` of a model repository.
+
+    Raises:
+        SetupError: the file is missing or cannot be understood.
+    """
+    return Settings.from_parameters(string_parameters(read_config(model_repository / RECOGNIZER / "config.pbtxt")))
+
+
+class LocalNetworks:
+    """Calls the same ONNX files as the server, with onnxruntime; each is loaded at its first call."""
+
+    def __init__(self, model_repository: Path, versions: Mapping[str, int]) -> None:
+        self._model_repository = model_repository
+        self._versions = dict(versions)
+        self._sessions: dict[str, ort.InferenceSession] = {}
+
+    async def infer(self, network: str, inputs: Tensors) -> Tensors:
+        """Run one network; the ``Infer`` of ``trident.entities.networks``.
+
+        Raises:
+            SetupError: its ONNX file is missing or cannot be loaded.
+        """
+        session = self._sessions.get(network)
+        if session is None:
+            session = self._sessions[network] = self._load(network)
+        names = [spec.name for spec in MODELS[network].outputs]
+        outputs = cast(list[npt.NDArray[np.generic]], session.run(names, dict(inputs)))
+        return dict(zip(names, outputs, strict=True))
+
+    def _load(self, network: str) -> ort.InferenceSession:
+        file = self._model_repository / network / str(self._versions[network]) / DEFAULT_MODEL_FILENAME
+        if not file.is_file():
+            raise SetupError(f"{file}: not there; run make export first")
+        options = ort.SessionOptions()
+        # Quiet: the command line has its own words.
+        options.log_severity_level = 3
+        try:
+            return ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        except Exception as exc:  # onnxruntime's exceptions share no other base
+            raise SetupError(f"{file}: cannot be loaded ({exc}); run make export again") from exc
