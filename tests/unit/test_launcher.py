@@ -1,0 +1,262 @@
+"""The launcher, without a server."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.tiny_models import write_repository
+from trident.errors import SetupError
+from trident.launcher import TritonServer, installation, log, ports
+from trident.launcher.installation import Installation, assemble_backends, find_installation, find_libpython
+from trident.launcher.log import Entry, Level, parse_line, reason
+from trident.launcher.server import check_repository
+from trident.supervisor import leftovers
+from trident.supervisor.leftovers import RunFolder
+
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+class TestInstallation:
+    def test_a_tritonserver_on_path_comes_first(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        executable = tmp_path / "tritonserver"
+        executable.touch(mode=0o755)
+        monkeypatch.setenv("PATH", str(tmp_path))
+
+        assert find_installation(tmp_path) == Installation(executable, None, ())
+
+    def test_without_any_triton_the_sentence_says_what_to_install(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("PATH", str(tmp_path))
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+
+        with pytest.raises(SetupError, match=r"^there is no tritonserver on PATH, .* pip install nvidia-pytriton$"):
+            find_installation(tmp_path)
+
+    @pytest.mark.parametrize("version", ["2.0.0", "2.4.1"])
+    def test_numpy_2_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+        monkeypatch.setenv("PATH", str(tmp_path))
+        monkeypatch.setattr("importlib.metadata.version", lambda name: version)
+
+        with pytest.raises(SetupError, match=f"^numpy {version} does not work with the bundled Triton server"):
+            find_installation(tmp_path)
+
+    def test_the_backend_directory_holds_the_stub_that_fits_and_the_stand_in(self, tmp_path: Path) -> None:
+        wheel, stand_in = fake_wheel(tmp_path, PYTHON, "3.8"), tmp_path / "stand-in"
+        stand_in.mkdir()
+        (stand_in / "model.py").write_text("the stand-in")
+
+        backends = assemble_backends(tmp_path / "backends", wheel, stand_in)
+
+        stub = backends / "python" / "triton_python_backend_stub"
+        assert stub.read_text() == f"stub {PYTHON}"
+        assert os.access(stub, os.X_OK)
+        assert (backends / "python" / "libtriton_python.so").is_file()
+        assert (backends / "onnxruntime" / "model.py").read_text() == "the stand-in"
+        assert not [path for path in backends.rglob("*") if path.is_symlink()], "Triton refuses what leads outside"
+
+    def test_a_wheel_without_the_fitting_stub_is_refused(self, tmp_path: Path) -> None:
+        wheel = fake_wheel(tmp_path, "3.8", "3.9", "3.10")
+        with pytest.raises(SetupError, match=rf"has no stub for Python {PYTHON}, only for 3\.8 to 3\.10$"):
+            assemble_backends(tmp_path / "backends", wheel, tmp_path)
+
+    @pytest.mark.parametrize(
+        "place",
+        [
+            pytest.param("lib", id="pyenv"),
+            pytest.param("lib/x86_64-linux-gnu", id="Debian"),
+            pytest.param("lib/python3.11/config", id="beside its static library"),
+        ],
+    )
+    def test_libpython_is_found_where_builds_put_it(self, tmp_path: Path, place: str) -> None:
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "libpython3.11.so.1.0").touch()
+
+        assert find_libpython(debian(tmp_path), tmp_path / "elsewhere") == (tmp_path / place,)
+
+    def test_a_python_without_a_shared_library_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(SetupError, match=r"no shared library libpython3\.11\.so\.1\.0, .* package libpython3\.11 "):
+            find_libpython(debian(tmp_path), tmp_path)
+
+    def test_environment_lets_the_stub_find_its_packages_and_libraries(self) -> None:
+        found = Installation(Path("/triton"), None, (Path("/one"), Path("/two")))
+
+        env = found.environment({"PATH": "/usr/bin", "LD_LIBRARY_PATH": "/old", "PYTHONHOME": "/wrong", "KEPT": "yes"})
+
+        assert env["PATH"].split(os.pathsep) == [str(Path(sys.executable).parent), "/usr/bin"]
+        assert env["LD_LIBRARY_PATH"].split(os.pathsep) == ["/one", "/two", "/old"]
+        assert env["PYTHONDONTWRITEBYTECODE"] == "1"
+        assert env["OMP_NUM_THREADS"] == "1"
+        assert env["KEPT"] == "yes"
+        assert "PYTHONHOME" not in env
+        assert str(installation.PACKAGE_ROOT) in env["PYTHONPATH"]
+
+    def test_threads_that_the_operator_has_chosen_stay(self) -> None:
+        assert Installation(Path("/t"), None, ()).environment({"OMP_NUM_THREADS": "4"})["OMP_NUM_THREADS"] == "4"
+
+
+def fake_wheel(folder: Path, *versions: str) -> Path:
+    server = folder / "tritonserver"
+    (server / "backends" / "python").mkdir(parents=True)
+    (server / "backends" / "python" / "libtriton_python.so").touch()
+    for version in versions:
+        (server / "python_backend_stubs" / version).mkdir(parents=True)
+        (server / "python_backend_stubs" / version / "triton_python_backend_stub").write_text(f"stub {version}")
+    return server
+
+
+def debian(root: Path) -> dict[str, str]:
+    return {
+        "LIBDIR": str(root / "lib"),
+        "LIBPL": str(root / "lib/python3.11/config"),
+        "MULTIARCH": "x86_64-linux-gnu",
+        "py_version_short": "3.11",
+    }
+
+
+class TestPorts:
+    def test_zero_gives_free_ports_that_differ(self) -> None:
+        found = ports.resolve("127.0.0.1", {"gRPC": 0, "HTTP": 0, "metrics": 0})
+        assert len(set(found.values())) == 3
+        assert min(found.values()) > 0
+
+    def test_a_taken_port_is_named_with_the_option_that_changes_it(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            with pytest.raises(SetupError, match=rf"^HTTP port {port} of 127.0.0.1 is taken: .* with --http-port$"):
+                ports.resolve("127.0.0.1", {"gRPC": 0, "HTTP": port})
+
+    def test_the_same_port_twice_is_taken(self) -> None:
+        free = ports.resolve("127.0.0.1", {"gRPC": 0})["gRPC"]
+        with pytest.raises(SetupError, match=f"^HTTP port {free} "):
+            ports.resolve("127.0.0.1", {"gRPC": free, "HTTP": free})
+
+    def test_an_address_of_another_machine_is_refused(self) -> None:
+        with pytest.raises(SetupError, match=r"^cannot listen on 203\.0\.113\.1, port 8001: "):
+            ports.resolve("203.0.113.1", {"gRPC": 8001})
+
+    def test_a_number_that_is_no_port_is_refused(self) -> None:
+        with pytest.raises(SetupError, match=r"^gRPC port: expected 0 to 65535, got 70000$"):
+            ports.resolve("127.0.0.1", {"gRPC": 70000})
+
+
+def error(text: str) -> Entry:
+    return Entry(Level.ERROR, text)
+
+
+class TestLog:
+    def test_a_line_is_read(self) -> None:
+        line = r'W1121 20:46:29.360040 8425 model.cc:273] "two\nlines"'
+        assert parse_line(line) == Entry(Level.WARNING, "two\nlines")
+
+    def test_a_line_without_a_head_goes_on_with_the_level(self) -> None:
+        assert parse_line("  File model.py", Level.ERROR) == error("  File model.py")
+        assert parse_line("+-----+") == Entry(Level.INFO, "+-----+")
+
+    def test_what_a_machine_without_a_gpu_says_is_not_shown(self) -> None:
+        assert not error("CudaDriverHelper has not been initialized.").worth_showing
+        assert error("something else").worth_showing
+        assert not Entry(Level.INFO, "something else").worth_showing
+
+    @pytest.mark.parametrize(
+        ("entries", "sentence"),
+        [
+            pytest.param(
+                [
+                    error("CudaDriverHelper has not been initialized."),
+                    error(
+                        "failed to load 'fusion' version 2: Internal: TritonModelException: no policy\n\nAt:\n"
+                        "  /models/fusion/1/model.py(12): initialize\n"
+                    ),
+                    error("ensemble 'trident' depends on 'fusion' which has no loaded version"),
+                ],
+                "model fusion version 2 does not load: no policy",
+                id="a model that fails",
+            ),
+            pytest.param(
+                [error("failed to start GRPC service: Unavailable - Socket '127.0.0.1:8001' already in use")],
+                "a port is taken: failed to start GRPC service: Unavailable - Socket '127.0.0.1:8001' already in use",
+                id="a port",
+            ),
+            pytest.param([error("Internal: it broke\nbadly")], "it broke badly", id="anything else"),
+            pytest.param([Entry(Level.INFO, "fine so far")], "it says nothing about why", id="nothing"),
+        ],
+    )
+    def test_the_reason_is_one_sentence(self, entries: list[log.Entry], sentence: str) -> None:
+        assert reason(entries) == sentence
+
+
+class TestRepository:
+    def test_one_that_is_complete_passes(self, tmp_path: Path) -> None:
+        check_repository(write_repository(tmp_path), "linear")
+
+    def test_a_network_that_was_not_exported_is_named(self, tmp_path: Path) -> None:
+        (write_repository(tmp_path) / "linear" / "1" / "model.onnx").unlink()
+        with pytest.raises(SetupError, match=r"^no network has been exported for linear \(.*\): run `make export`$"):
+            TritonServer(tmp_path, model="linear").start()
+
+    def test_a_folder_without_models_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(SetupError, match="is not a model repository"):
+            check_repository(tmp_path, None)
+
+    def test_a_missing_folder_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(SetupError, match="there is no model repository at"):
+            check_repository(tmp_path / "nowhere", None)
+
+    def test_a_model_to_wait_for_that_is_not_there_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(SetupError, match=r"holds no model 'trident', only linear$"):
+            check_repository(write_repository(tmp_path), "trident")
+
+    def test_a_configuration_that_is_no_configuration_is_named(self, tmp_path: Path) -> None:
+        write_repository(tmp_path, 'name: "linear"\nmax_batch_sise: 8')
+        with pytest.raises(SetupError, match=r"linear/config\.pbtxt is not a valid model configuration: 2:1"):
+            check_repository(tmp_path, None)
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+class TestRunFolder:
+    def test_it_is_private_and_gone_without_a_trace(self, temporary: Path) -> None:
+        folder = RunFolder.create()
+        assert folder.path.stat().st_mode & 0o777 == 0o700
+
+        folder.release()
+        folder.remove()
+
+        assert list(temporary.iterdir()) == []
+
+    def test_one_whose_keepers_were_killed_is_cleared_with_its_shared_memory(self, temporary: Path) -> None:
+        dead = RunFolder.create()
+        dead.release()  # as the kernel does for a killed process
+        memory = leftovers.SHARED_MEMORY / f"{dead.name}-region"
+        memory.touch()
+
+        living = RunFolder.create()
+
+        assert not dead.path.exists()
+        assert not memory.exists()
+        assert living.path.exists()
+        living.release()
+        living.remove()
+
+    def test_a_living_one_is_left_alone(self, temporary: Path) -> None:
+        one, other = RunFolder.create(), RunFolder.create()
+        assert one.path.exists()
+        for folder in (one, other):
+            folder.release()
+            folder.remove()
+
+    def test_a_place_that_others_can_write_to_is_refused(self, temporary: Path) -> None:
+        leftovers.run_folders().mkdir()
+        leftovers.run_folders().chmod(0o777)
+        with pytest.raises(SetupError, match="is not a folder of yours alone"):
+            RunFolder.create()

@@ -1,0 +1,91 @@
+"""Triton's log: what to show of it, and the reason that it gives when it cannot start."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+_HEAD = re.compile(r"^([IWEF])\d{4} \d\d:\d\d:\d\d\.\d+ \d+ (?:[\w.]+:\d+)?\] ?(.*)$", re.DOTALL)
+_FAILED_LOAD = re.compile(r"failed to load '([^']+)'(?: version (\d+))?: (.*)", re.DOTALL)
+_PORT_TAKEN = re.compile(r"failed to start (\w+)[\w ]*: .*?(?:Socket '([^']+)'|in use)", re.DOTALL)
+_STATUS = re.compile(
+    r"^(?:Internal|Invalid argument|Not found|Unavailable|Unsupported|Unknown|Already exists)(?::| -) "
+)
+
+# Said by every server without a GPU.
+_HARMLESS = (
+    "Unable to allocate pinned system memory",
+    "failed to allocate pinned system memory",
+    "unable to create stream for",
+    "CudaDriverHelper has not been initialized",
+    "DCGM unable to start",
+    "Failed to initialize NVML",
+    "Signal (15) received",
+)
+
+
+class Level(StrEnum):
+    """Severity, as the log writes it."""
+
+    INFO = "I"
+    WARNING = "W"
+    ERROR = "E"
+    FATAL = "F"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the log."""
+
+    level: Level
+    text: str
+    """The message; the line as it is where it has no head, as what a model prints."""
+
+    @property
+    def worth_showing(self) -> bool:
+        """Whether it is a warning or an error that says something about this server."""
+        return self.level is not Level.INFO and not any(text in self.text for text in _HARMLESS)
+
+
+def parse_line(line: str, previous: Level = Level.INFO) -> Entry:
+    r"""Read one line. A line without a head goes on with the ``previous`` one's level.
+
+    >>> parse_line('E1121 20:46:29.360424 8425 server.cc:241] "no such\\nthing"')
+    Entry(level=<Level.ERROR: 'E'>, text='no such\nthing')
+    """
+    head = _HEAD.match(line)
+    if head is None:
+        return Entry(previous, line)
+    text = head[2]
+    if text.startswith('"'):
+        try:
+            text = json.loads(text, strict=False)
+        except ValueError:
+            text = text.strip('"')
+    return Entry(Level(head[1]), text)
+
+
+def reason(entries: list[Entry]) -> str:
+    """The one sentence that says why a server did not start, out of its log."""
+    errors = [entry.text for entry in entries if entry.level in (Level.ERROR, Level.FATAL) and entry.worth_showing]
+    for text in errors:
+        failed = _FAILED_LOAD.search(text)
+        if failed is not None:
+            version = f" version {failed[2]}" if failed[2] else ""
+            return f"model {failed[1]}{version} does not load: {_first_sentence(failed[3])}"
+    for text in errors:
+        if _PORT_TAKEN.search(text):
+            return f"a port is taken: {_first_sentence(text)}"
+    for text in errors:
+        return _first_sentence(text)
+    plain = [entry.text for entry in entries if entry.text.strip() and entry.worth_showing]
+    return _first_sentence(plain[-1]) if plain else "it says nothing about why"
+
+
+def _first_sentence(text: str) -> str:
+    """One line: without Triton's status, and without the trace that the Python backend appends."""
+    text = text.partition("\n\nAt:\n")[0].strip()
+    text = _STATUS.sub("", text).removeprefix("TritonModelException: ")
+    return " ".join(text.split())
