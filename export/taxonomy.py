@@ -128,6 +128,11 @@ CORRECTIONS: tuple[tuple[str, str, str | None, str], ...] = (
     ("n03733805", "measuring cup", "cup", "WordNet has it among the measures"),
     ("n03991062", "pot", "potted plant", "a flowerpot, which ImageNet shows with the plant in it"),
     ("n03709823", "mailbag", "handbag", "a shoulder bag, which COCO counts with the handbags"),
+    ("n07892512", "red wine", "wine glass", "ImageNet shows it in the glass"),
+    ("n03633091", "ladle", "spoon", "WordNet has it among the vessels; it is a large spoon"),
+    ("n04264628", "space bar", "keyboard", "a part of it, which ImageNet shows with the keyboard around it"),
+    ("n03180011", "desktop computer", "tv", "COCO's tv is any monitor, and ImageNet shows the computer with its own"),
+    ("n04482393", "tricycle", "bicycle", "COCO counts it there"),
     ("n06596364", "comic book", "book", "WordNet has it among the magazines"),
     ("n07248320", "book jacket", "book", "ImageNet shows the book in it"),
 )

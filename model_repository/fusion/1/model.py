@@ -1,0 +1,55 @@
+"""Triton's side of fusion: tensors in and out; what happens between is ``trident.fusion``."""
+
+from pathlib import Path
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+import trident
+from trident.contract import MODELS
+from trident.errors import InvalidInput, SetupError
+from trident.fusion.batch import fuse_batch
+from trident.fusion.policy import load_policy
+from trident.fusion.taxonomy import DATA_DIRECTORY, load_taxonomy
+from trident.provenance import Provenance, digest_of_files
+
+SPEC = MODELS["fusion"]
+
+
+class TritonPythonModel:
+    """Fuses each request by itself; one that cannot be fused fails alone."""
+
+    def initialize(self, args):
+        folder = Path(__file__).parent
+        try:
+            self._policy = load_policy(folder / "policy.json")
+        except SetupError as error:
+            raise pb_utils.TritonModelException(str(error)) from error
+        self._taxonomy = load_taxonomy()
+        package = Path(trident.__file__).parent
+        digest = digest_of_files(
+            Path(__file__),
+            folder / "policy.json",
+            package / "fusion",
+            *sorted(DATA_DIRECTORY.glob("*.json")),
+            package / "contract.py",
+            package / "geometry.py",
+            package / "provenance.py",
+        )
+        self._provenance = Provenance(int(args["model_version"]), digest)
+
+    def execute(self, requests):
+        return [self._respond(request) for request in requests]
+
+    def _respond(self, request):
+        tensors = {spec.name: pb_utils.get_input_tensor_by_name(request, spec.name).as_numpy() for spec in SPEC.inputs}
+        try:
+            outputs = fuse_batch(tensors, self._taxonomy, self._policy, self._provenance)
+        except InvalidInput as error:
+            # The branches' answers, not the caller's: what the caller sent was good.
+            return pb_utils.InferenceResponse(
+                error=pb_utils.TritonError(f"fusion: {error}", pb_utils.TritonError.INTERNAL)
+            )
+        return pb_utils.InferenceResponse(
+            [pb_utils.Tensor(name, np.ascontiguousarray(array)) for name, array in outputs.items()]
+        )

@@ -1,0 +1,1 @@
+"""Fusion: the branches' answers to one fused answer."""

@@ -1,0 +1,136 @@
+"""The fusion model's tensors, picture by picture, to and from ``trident.fusion.answer``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trident.contract import BRANCHES, MAX_BOXES, NUM_CATEGORIES
+from trident.errors import InvalidInput
+from trident.fusion.answer import BranchAnswers, FusedAnswer, encode_result, fuse_answers, models_used
+from trident.fusion.policy import Policy
+from trident.fusion.taxonomy import Taxonomy
+from trident.fusion.types import Objects
+from trident.provenance import Provenance
+
+Tensors = Mapping[str, npt.NDArray[Any]]
+
+_PROVENANCE_INPUTS = {
+    "preprocess": "PREPROCESS_PROVENANCE",
+    "classifier": "CLASSIFIER_PROVENANCE",
+    "detector": "DETECTOR_PROVENANCE",
+}
+
+
+def fuse_batch(tensors: Tensors, taxonomy: Taxonomy, policy: Policy, own: Provenance) -> dict[str, npt.NDArray[Any]]:
+    """Fuse one request.
+
+    Args:
+        tensors: the inputs of ``MODELS["fusion"]``, each with the batch as its first axis.
+        taxonomy: what the branches' answers are called.
+        policy: weights and thresholds.
+        own: version and digest of the fusion model itself.
+
+    Returns:
+        The outputs of ``MODELS["fusion"]``, each with the batch as its first axis.
+
+    Raises:
+        InvalidInput: a branch handed over something that cannot be fused; the message names the tensor.
+    """
+    results: list[bytes] = []
+    fused: list[FusedAnswer] = []
+    for row in range(len(tensors["IMAGE_SIZE"])):
+        answer = fuse_answers(read_answers(tensors, row), taxonomy, policy)
+        models = models_used(
+            {model: tensors[name][row] for model, name in _PROVENANCE_INPUTS.items()}, tensors["ENTITY_PROVENANCE"][row]
+        )
+        fused.append(answer)
+        results.append(encode_result(answer, models, own))
+    count = len(fused)
+    # Preallocated, not stacked: a batch of none has the same shapes.
+    boxes = np.zeros((count, MAX_BOXES, 4), dtype=np.float32)
+    box_scores = np.zeros((count, MAX_BOXES), dtype=np.float32)
+    box_classes = np.zeros((count, MAX_BOXES), dtype=np.int32)
+    category_scores = np.zeros((count, NUM_CATEGORIES), dtype=np.float32)
+    category_evidence = np.zeros((count, NUM_CATEGORIES, len(BRANCHES)), dtype=np.float32)
+    for row, answer in enumerate(fused):
+        boxes[row], box_scores[row], box_classes[row] = answer.boxes, answer.box_scores, answer.box_classes
+        category_scores[row], category_evidence[row] = answer.category_scores, answer.category_evidence
+    return {
+        "RESULT": np.array(results, dtype=np.object_).reshape(count, 1),
+        "BOXES": boxes,
+        "BOX_SCORES": box_scores,
+        "BOX_CLASSES": box_classes,
+        "NUM_BOXES": np.array([answer.num_boxes for answer in fused], dtype=np.int32).reshape(count, 1),
+        "CATEGORY_SCORES": category_scores,
+        "CATEGORY_EVIDENCE": category_evidence,
+    }
+
+
+def read_answers(tensors: Tensors, row: int) -> BranchAnswers:
+    """One picture's answers out of a batch.
+
+    Raises:
+        InvalidInput: the picture's size or the number of boxes is impossible, a number is not finite, a class or
+            category does not exist, or ``ENTITIES`` is not a JSON list of faces and plates.
+    """
+    width, height = (int(side) for side in tensors["IMAGE_SIZE"][row])
+    if width < 1 or height < 1:
+        raise InvalidInput(f"IMAGE_SIZE: expected a width and height of at least 1, got {width} and {height}")
+    num_boxes = int(tensors["DETECTOR_NUM_BOXES"][row, 0])
+    if not 0 <= num_boxes <= MAX_BOXES:
+        raise InvalidInput(f"DETECTOR_NUM_BOXES: expected 0 to {MAX_BOXES}, got {num_boxes}")
+    objects = Objects(
+        _finite(tensors, "DETECTOR_BOXES", row)[:num_boxes],
+        _finite(tensors, "DETECTOR_SCORES", row)[:num_boxes],
+        tensors["DETECTOR_CLASSES"][row, :num_boxes],
+    )
+    probabilities = _finite(tensors, "CLASS_PROBABILITIES", row)
+    top_classes = tensors["TOP_CLASSES"][row]
+    for name, classes, count in (
+        ("DETECTOR_CLASSES", objects.classes, NUM_CATEGORIES),
+        ("TOP_CLASSES", top_classes, len(probabilities)),
+    ):
+        if len(classes) and not 0 <= classes.min() <= classes.max() < count:
+            raise InvalidInput(f"{name}: expected 0 to {count - 1}, got {classes.min()} to {classes.max()}")
+    return BranchAnswers(
+        size=(width, height),
+        probabilities=probabilities,
+        top_classes=top_classes,
+        top_scores=_finite(tensors, "TOP_SCORES", row),
+        objects=objects,
+        entities=parse_entities(tensors["ENTITIES"][row, 0]),
+    )
+
+
+def parse_entities(text: bytes | str) -> list[dict[str, Any]]:
+    """Read one element of ``ENTITIES``.
+
+    Raises:
+        InvalidInput: it is not a JSON list of faces and plates with a score and a box.
+    """
+    try:
+        entities = json.loads(text)
+    except ValueError as error:
+        raise InvalidInput(f"ENTITIES: expected JSON, got {text[:80]!r}") from error
+    if not isinstance(entities, list):
+        raise InvalidInput(f"ENTITIES: expected a JSON list, got {type(entities).__name__}")
+    for entity in entities:
+        if not isinstance(entity, dict) or entity.get("type") not in ("face", "plate"):
+            raise InvalidInput(f"ENTITIES: expected entries of type face or plate, got {str(entity)[:80]}")
+        box = entity.get("box")
+        numbers = [entity.get("score"), *(box if isinstance(box, list) else [])]
+        if len(numbers) != 5 or not all(isinstance(number, int | float) for number in numbers):
+            raise InvalidInput(f"ENTITIES: expected a score and a box of 4 numbers, got {str(entity)[:80]}")
+    return entities
+
+
+def _finite(tensors: Tensors, name: str, row: int) -> npt.NDArray[Any]:
+    values: npt.NDArray[Any] = tensors[name][row]
+    if not np.isfinite(values).all():
+        raise InvalidInput(f"{name}: expected finite numbers, got NaN or infinity")
+    return values
