@@ -1,0 +1,113 @@
+"""The measures, each a pure function of answers and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pycocotools.coco import COCO  # type: ignore[import-untyped]
+from pycocotools.cocoeval import COCOeval  # type: ignore[import-untyped]
+
+Floats = npt.NDArray[np.floating[Any]]
+Bools = npt.NDArray[np.bool_]
+
+
+def top_k_accuracy(
+    ranked_classes_NK: npt.NDArray[np.integer[Any]], labels_N: npt.NDArray[np.integer[Any]], k: int
+) -> float:
+    """Part of the pictures whose label is among the first ``k`` classes."""
+    return float((ranked_classes_NK[:, :k] == labels_N[:, None]).any(axis=1).mean())
+
+
+def average_precision(is_positive_N: Bools, scores_N: Floats) -> float:
+    """Area under the precision-recall curve as ``Σ (Rₙ − Rₙ₋₁) Pₙ``; equal scores count as one threshold.
+
+    The same as scikit-learn's ``average_precision_score``, some ten times as fast on short lists.
+
+    >>> average_precision(np.array([True, False, True]), np.array([0.9, 0.8, 0.7]))
+    0.8333333333333333
+    """
+    order = np.argsort(-scores_N, kind="stable")
+    found = np.cumsum(is_positive_N[order])
+    sorted_scores = scores_N[order]
+    last_of_tie = np.append(sorted_scores[1:] != sorted_scores[:-1], True)
+    found, ranks = found[last_of_tie], np.flatnonzero(last_of_tie) + 1
+    if not found[-1]:
+        raise ValueError("average precision: expected at least one positive, got none")
+    return float((np.diff(found, prepend=0) * (found / ranks)).sum() / found[-1])
+
+
+def image_level_map(present_NC: Bools, scores_NC: Floats) -> float:
+    """Mean over the categories with positives of the average precision over pictures ranked by the score."""
+    categories = np.flatnonzero(present_NC.any(axis=0))
+    return float(np.mean([average_precision(present_NC[:, c], scores_NC[:, c]) for c in categories]))
+
+
+def edit_distance(a: str, b: str) -> int:
+    """Least number of inserted, deleted and replaced characters that make ``a`` into ``b``.
+
+    >>> edit_distance("皖A06725", "皖A0672S")
+    1
+    """
+    row = list(range(len(b) + 1))
+    for i, left in enumerate(a, start=1):
+        previous, row[0] = row[0], i
+        for j, right in enumerate(b, start=1):
+            previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (left != right))
+    return row[-1]
+
+
+def text_accuracy(read: Sequence[str], labels: Sequence[str]) -> tuple[float, float]:
+    """Part of the texts read exactly, and part of the labels' characters read right (1 − edits / characters)."""
+    exact = float(np.mean([text == label for text, label in zip(read, labels, strict=True)]))
+    edits = sum(min(edit_distance(text, label), len(label)) for text, label in zip(read, labels, strict=True))
+    return exact, 1.0 - edits / sum(map(len, labels))
+
+
+def coco_map(
+    truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]], image_ids: Sequence[int]
+) -> tuple[float, float]:
+    """COCO's mAP@[.5:.95] and AP50 on the given pictures.
+
+    Args:
+        truth: contents of a COCO ``instances`` file.
+        detections: COCO results: ``image_id``, ``category_id`` (original), ``bbox`` (x, y, width, height), ``score``.
+        image_ids: the pictures to count.
+    """
+    if not detections:
+        return 0.0, 0.0
+    with _quiet():
+        labels = COCO()
+        labels.dataset = dict(truth)
+        labels.createIndex()
+        evaluation = COCOeval(labels, labels.loadRes([dict(detection) for detection in detections]), "bbox")
+        evaluation.params.imgIds = list(image_ids)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return float(evaluation.stats[0]), float(evaluation.stats[1])
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    with redirect_stdout(StringIO()):
+        yield
+
+
+def bootstrap_interval(
+    present_NC: Bools, scores_NC: Floats, other_NC: Floats, rounds: int = 500, seed: int = 0
+) -> tuple[float, float]:
+    """95 % interval of the difference in image-level mAP between two scores, over resampled pictures."""
+    random = np.random.default_rng(seed)
+    differences = []
+    for _ in range(rounds):
+        rows = random.integers(0, len(present_NC), len(present_NC))
+        differences.append(
+            image_level_map(present_NC[rows], scores_NC[rows]) - image_level_map(present_NC[rows], other_NC[rows])
+        )
+    low, high = np.percentile(differences, [2.5, 97.5])
+    return float(low), float(high)

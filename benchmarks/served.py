@@ -1,0 +1,80 @@
+"""Calls single models of a running server, with the tensors that ``trident.contract`` defines.
+
+For what the ensemble does not show: the branches' own answers, face embeddings, a plate that is already cut out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
+
+from trident.contract import MODELS
+
+Tensors = Mapping[str, npt.NDArray[Any]]
+
+TIMEOUT_SECONDS = 60.0
+
+
+class ServedModels:
+    """The models of one server, called directly. Safe to share between threads."""
+
+    def __init__(self, url: str) -> None:
+        """Prepare calls to the gRPC port at ``url`` (host:port)."""
+        self._client = InferenceServerClient(url)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+    def infer(self, model: str, tensors: Tensors) -> dict[str, npt.NDArray[Any]]:
+        """Call one model of the contract; all tensors have the batch as their first axis.
+
+        Raises:
+            tritonclient.utils.InferenceServerException: the server cannot be reached or refuses the call.
+        """
+        spec = MODELS[model]
+        inputs = []
+        for expected in spec.inputs:
+            array = np.ascontiguousarray(tensors[expected.name])
+            tensor = InferInput(expected.name, list(array.shape), expected.dtype.wire)
+            tensor.set_data_from_numpy(array)
+            inputs.append(tensor)
+        outputs = [InferRequestedOutput(output.name) for output in spec.outputs]
+        result = self._client.infer(model, inputs, outputs=outputs, client_timeout=TIMEOUT_SECONDS)
+        return {output.name: result.as_numpy(output.name) for output in spec.outputs}
+
+    def preprocess(self, picture: Path) -> dict[str, npt.NDArray[Any]]:
+        """One picture's canonical pixels, a batch of one."""
+        return self.infer("preprocess", {"IMAGE": np.array([[picture.read_bytes()]], dtype=np.object_)})
+
+    def branches(self, picture: Path) -> dict[str, npt.NDArray[Any]]:
+        """All that ``fusion`` gets to see of one picture: its inputs, a batch of one, by their names."""
+        pixels = self.preprocess(picture)
+        classified = self.infer("classifier", {"PIXELS": pixels["SCENE_PIXELS"]})
+        detected = self.infer("detector", {"PIXELS": pixels["CANVAS_PIXELS"]})
+        recognized = self.infer("entity_recognizer", pixels)
+        return {
+            "IMAGE_SIZE": pixels["IMAGE_SIZE"],
+            "CLASS_PROBABILITIES": classified["PROBABILITIES"],
+            "TOP_CLASSES": classified["TOP_CLASSES"],
+            "TOP_SCORES": classified["TOP_SCORES"],
+            "DETECTOR_BOXES": detected["BOXES"],
+            "DETECTOR_SCORES": detected["SCORES"],
+            "DETECTOR_CLASSES": detected["CLASSES"],
+            "DETECTOR_NUM_BOXES": detected["NUM_BOXES"],
+            "ENTITIES": recognized["ENTITIES"],
+            "PREPROCESS_PROVENANCE": pixels["PROVENANCE"],
+            "CLASSIFIER_PROVENANCE": classified["PROVENANCE"],
+            "DETECTOR_PROVENANCE": detected["PROVENANCE"],
+            "ENTITY_PROVENANCE": recognized["PROVENANCE"],
+        }
