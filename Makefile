@@ -18,8 +18,8 @@ install: $(INSTALLED) ## make .venv with the pinned dependencies
 
 $(INSTALLED): pyproject.toml requirements/lock.txt requirements/server.txt
 	@command -v $(PYTHON) >/dev/null || { echo "Trident needs Python 3.11: $(PYTHON) is not on PATH (set PYTHON=…)" >&2; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on --quiet --requirement requirements/lock.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --requirement requirements/lock.txt
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --requirement requirements/server.txt
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --editable .
 	@touch $@
@@ -63,7 +63,9 @@ lock: ## renew requirements/lock.txt from pyproject.toml
 	sed -i -e 's/^\(torch==[0-9.]*\)+cpu/\1/' \
 		-e '1i # Made by `make lock`. numpy stays at 1.26: the bundled Triton reads BYTES wrongly under numpy 2.' requirements/lock.txt
 
-clean: ## remove what was built: .venv, exported networks, reports, demo output
+clean: ## remove .venv and what was built; networks of your own and the cache stay
 	rm -rf $(VENV) demo_output export/reports benchmarks/reports build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find model_repository -name '*.onnx' -delete
+	@# Networks that were brought in by `export.own` are not ours to delete.
+	@grep -Ls '"own"' model_repository/*/*/model.json | while read -r record; do rm -f "$$record" "$${record%.json}.onnx"; done
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	find model_repository -mindepth 2 -type d -empty -delete

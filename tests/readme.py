@@ -16,6 +16,8 @@ def blocks(document: Path, language: str) -> list[str]:
 
 
 def commands(document: Path) -> list[list[str]]:
-    """Every command of the shell blocks as words, continued lines joined, comments dropped."""
+    """Every command as words: lines of ``bash`` blocks, and what follows ``$`` in ``console`` blocks."""
     lines = [line for block in blocks(document, "bash") for line in block.replace("\\\n", " ").splitlines()]
+    shown = [line for block in blocks(document, "console") for line in block.splitlines()]
+    lines += [line.removeprefix("$ ") for line in shown if line.startswith("$ ")]
     return [words for line in lines if (words := shlex.split(line, comments=True))]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
 
 import click
 
@@ -33,8 +32,7 @@ class _LazyGroup(click.Group):
         except ModuleNotFoundError as exc:
             if exc.name is None or exc.name.partition(".")[0] in ("trident", "trident_client"):
                 raise
-            message = f"trident {cmd_name} needs the package {exc.name}: install trident-ensemble[serve]"
-            return click.Command(cmd_name, callback=_failing(message), short_help=message, add_help_option=False)
+            return _unavailable(cmd_name, exc.name, module)
         command: click.Command = getattr(loaded, attribute)
         return command
 
@@ -45,11 +43,21 @@ class _LazyGroup(click.Group):
             raise click.ClickException(str(exc)) from exc
 
 
-def _failing(message: str) -> Callable[[], None]:
+def _unavailable(name: str, missing: str, module: str) -> click.Command:
+    """A command in place of one that lacks a package: whatever its arguments, it says what to install."""
+    what = "'.[serve]'" if module.startswith("trident.") else "."
+    message = f"trident {name} needs {missing}: run pip install {what} in a clone of the repository"
+
     def fail() -> None:
         raise click.ClickException(message)
 
-    return fail
+    return click.Command(
+        name,
+        callback=fail,
+        short_help=f"Needs {missing}: pip install {what}",
+        add_help_option=False,
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    )
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -6,13 +6,14 @@ and the astronaut is known because the demo enrols her, from another rendition o
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
@@ -47,7 +48,7 @@ def photo(name: str) -> Path:
     """A photo that scikit-image ships. Raises SetupError if it is not installed."""
     package = find_spec("skimage")
     if package is None or package.origin is None:
-        raise SetupError("the demo shows photos of scikit-image: install trident-ensemble[serve]")
+        raise SetupError("the demo shows photos of scikit-image: run `make demo`, which installs it")
     path = Path(package.origin).parent / "data" / name
     if not path.is_file():
         raise SetupError(f"the installed scikit-image has no {path}: run `make demo`, which installs the right one")
@@ -141,7 +142,9 @@ def enroll(name: str, picture: Image.Image, gallery_url: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "photo.jpg"
         picture.save(file, quality=90)
-        gallery.main(["enroll", name, str(file), "--url", gallery_url], standalone_mode=False)
+        # What the command says names files that are gone when it is read.
+        with redirect_stdout(io.StringIO()):
+            gallery.main(["enroll", name, str(file), "--url", gallery_url], standalone_mode=False)
 
 
 def show(analyses: dict[str, Analysis], photos: dict[str, Path], output: Path) -> list[Path]:
@@ -197,6 +200,7 @@ def run(output: Path, console: Console) -> None:
         _say(console, f"Enrolling {PERSON}, from a smaller, mirrored and darker print of her photo.")
         with Image.open(photo("astronaut.png")) as astronaut, console.status("loading the face networks"):
             enroll(PERSON, other_rendition(astronaut.convert("RGB")), gallery_url)
+        _say(console, f"{PERSON}: 1 face enrolled, in a gallery that lasts as long as this demo.")
         with _server(console, gallery_url) as url:
             analyses = _analyze(url, photos, console)
             files = show(analyses, photos, output)

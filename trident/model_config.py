@@ -9,10 +9,9 @@ from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from trident.errors import SetupError
+from trident.layout import DEFAULT_REPOSITORY, MODEL_FILE
 
 CONFIG_NAME = "config.pbtxt"
-DEFAULT_MODEL_FILENAME = "model.onnx"
-"""What the onnxruntime backend loads where the configuration names no file."""
 
 _PIN_SUFFIX = "_version"
 
@@ -47,9 +46,14 @@ def read_config(path: Path) -> ModelConfig:
     return parse_config(text, str(file))
 
 
-def format_config(config: ModelConfig) -> str:
-    """The protobuf text format of a configuration. Comments of the file that it came from are not in it."""
-    return str(text_format.MessageToString(config))
+def check_is_there(repository: Path) -> None:
+    """Check that a model repository's folder exists. Raises SetupError."""
+    if repository.is_dir():
+        return
+    advice = ": start from a clone of the repository, or pass --model-repository"
+    raise SetupError(
+        f"there is no model repository at {repository}{advice if repository == DEFAULT_REPOSITORY else ''}"
+    )
 
 
 def read_repository(repository: Path) -> dict[str, ModelConfig]:
@@ -58,8 +62,7 @@ def read_repository(repository: Path) -> dict[str, ModelConfig]:
     Raises:
         SetupError: The folder is missing, holds no model, or a configuration does not fit the schema.
     """
-    if not repository.is_dir():
-        raise SetupError(f"there is no model repository at {repository}")
+    check_is_there(repository)
     folders = sorted(path.parent for path in repository.glob(f"*/{CONFIG_NAME}"))
     if not folders:
         raise SetupError(f"{repository} is not a model repository: no folder in it holds a {CONFIG_NAME}")
@@ -118,6 +121,10 @@ def network_files(repository: Path, configs: dict[str, ModelConfig]) -> Iterator
     """The ONNX files that the served versions of a repository need: model, version and path."""
     for name, config in configs.items():
         if config.backend == "onnxruntime":
-            filename = config.default_model_filename or DEFAULT_MODEL_FILENAME
             for version in served_versions(config):
-                yield name, version, repository / name / str(version) / filename
+                yield name, version, network_file(repository / name, version, config)
+
+
+def network_file(folder: Path, version: int, config: ModelConfig) -> Path:
+    """The ONNX file of one version of the model in ``folder``, as its configuration names it."""
+    return folder / str(version) / (config.default_model_filename or MODEL_FILE)

@@ -16,6 +16,8 @@ import numpy.typing as npt
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
+from trident.layout import MODEL_FILE
+
 Array = npt.NDArray[Any]
 Config = Mapping[str, Any]
 
@@ -26,7 +28,6 @@ CPU, CUDA, OPENVINO, TENSORRT = (
     "TensorrtExecutionProvider",
 )
 
-_MODEL_FILENAME = "model.onnx"
 _DEFAULT_MAX_BATCH_SIZE = 4
 """What the native backend completes ``max_batch_size`` with."""
 
@@ -120,9 +121,9 @@ def model_file(config: Config, folder: Path) -> Path:
     Raises:
         ConfigError: There is no such file.
     """
-    file = folder / (config.get("default_model_filename") or _MODEL_FILENAME)
+    file = folder / (config.get("default_model_filename") or MODEL_FILE)
     if file.is_dir():
-        file /= _MODEL_FILENAME
+        file /= MODEL_FILE
     if not file.is_file():
         raise ConfigError(f"there is no file {file}: run `make export`")
     return file

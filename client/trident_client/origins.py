@@ -19,6 +19,8 @@ _RECORDS = "*/*/model.json"
 def known_origins(repository: Path | None = None) -> Mapping[str, str]:
     """Network and package by digest, such as ``CenterNet-MobileNetV3, npm @vladmandic/human 3.3.6``.
 
+    A network of one's own is named with what it was made from: ``LinearClassifier, own: my_networks:classifier``.
+
     Args:
         repository: A model repository; by default that of the clone which this package runs from. Without one there,
             nothing is known.
@@ -36,6 +38,9 @@ def known_origins(repository: Path | None = None) -> Mapping[str, str]:
 
 
 def _origin(record: dict[str, Any]) -> str:
+    if "own" in record:
+        source = record["own"]
+        return f"{record['name']}, own: {source['torch'] if 'torch' in source else source['file']}"
     assets = record["assets"]
     packages = dict.fromkeys(f"{one['registry']} {one['package']} {one['package_version']}" for one in assets)
     return ", ".join([str(record["name"]), *packages])

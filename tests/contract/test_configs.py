@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import struct
 from collections.abc import Iterable
 
+import numpy as np
 import pytest
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
+from tritonclient.utils import triton_to_np_dtype
 
 from trident import contract
 from trident.contract import ENSEMBLE, MODELS, NETWORKS, TensorSpec
+from trident.fusion.batch import fuse_batch
+from trident.fusion.policy import load_policy
+from trident.fusion.taxonomy import load_taxonomy
 from trident.launcher import default_repository
 from trident.model_config import CONFIG_NAME, bls_pins, ensemble_pins, read_repository, served_versions
+from trident.provenance import Provenance
 
 REPOSITORY = default_repository()
 CONFIGS: dict[str, ModelConfig] = read_repository(REPOSITORY)
@@ -88,6 +96,33 @@ def test_networks_are_served_by_the_onnxruntime_backend_and_warmed_up(name: str)
     assert config.default_model_filename == "model.onnx"
     assert config.parameters["intra_op_thread_count"].string_value == "1"
     assert 1 in [warmup.batch_size for warmup in config.model_warmup]
+
+
+@pytest.mark.parametrize("name", ["preprocess", "fusion"])
+def test_python_models_that_call_no_other_are_warmed_up_with_every_input(name: str) -> None:
+    (warmup,) = CONFIGS[name].model_warmup
+    have = [(key, DataType.Name(t.data_type).removeprefix("TYPE_"), tuple(t.dims)) for key, t in warmup.inputs.items()]
+    assert sorted(have) == sorted(configured(CONFIGS[name].input))
+
+
+def test_the_warm_up_of_fusion_can_be_fused() -> None:
+    """A warm-up that is answered with an error fails the load of the model."""
+    (warmup,) = CONFIGS["fusion"].model_warmup
+    tensors = {
+        spec.name: np.zeros((1, *spec.dims), triton_to_np_dtype(spec.dtype.value)) for spec in MODELS["fusion"].inputs
+    }
+    files = {name: value.input_data_file for name, value in warmup.inputs.items() if value.input_data_file}
+    data = {name: (REPOSITORY / "fusion" / "warmup" / file).read_bytes() for name, file in files.items()}
+    assert set(data) == {"IMAGE_SIZE", "ENTITIES"}
+    tensors["IMAGE_SIZE"][0] = np.frombuffer(data["IMAGE_SIZE"], "<i4")
+    (length,) = struct.unpack("<I", data["ENTITIES"][:4])
+    assert length == len(data["ENTITIES"]) - 4
+    tensors["ENTITIES"] = np.array([[data["ENTITIES"][4:]]], dtype=np.object_)
+
+    policy = load_policy(REPOSITORY / "fusion" / "1" / "policy.json")
+    fused = fuse_batch(tensors, load_taxonomy(), policy, Provenance(1, "sha256:" + "0" * 64))
+
+    assert [entity["type"] for entity in json.loads(fused["RESULT"][0, 0])["entities"]] == ["face", "plate"]
 
 
 @every_model

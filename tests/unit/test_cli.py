@@ -32,6 +32,22 @@ def test_an_unknown_command_is_refused():
     assert "analyse" in result.output
 
 
+@pytest.mark.parametrize("arguments", [["list"], ["--help"], ["enroll", "Someone", "photo.jpg", "--url", "sqlite://"]])
+def test_a_command_without_its_packages_says_what_to_install_whatever_its_arguments(monkeypatch, arguments):
+    monkeypatch.setitem(sys.modules, "sqlalchemy", None)  # as if it were not installed
+    for module in ("trident.commands.gallery", "trident.entities.gallery"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+
+    result = CliRunner().invoke(cli.main, ["gallery", *arguments])
+
+    assert result.exit_code == 1
+    assert result.output == (
+        "Error: trident gallery needs sqlalchemy: run pip install '.[serve]' in a clone of the repository\n"
+    )
+    overview = CliRunner().invoke(cli.main, ["--help"]).output
+    assert "Needs sqlalchemy: pip install '.[serve]'" in overview
+
+
 def test_the_clients_commands_load_no_server_package():
     program = (
         "import sys\n"

@@ -127,7 +127,30 @@ def test_origins_are_known_by_digest(tmp_path):
     assert known_origins(tmp_path) == {DIGEST: "A-Net, npm @someone/nets 1.2.3", "sha256:ff": "A-Net"}
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"digest": "x"}', '{"digest": "x", "name": "y", "assets": [1]}'])
+@pytest.mark.parametrize(
+    ("source", "origin"),
+    [
+        ({"torch": "my_networks:classifier"}, "Mine, own: my_networks:classifier"),
+        ({"file": "mine.onnx", "sha256": "ab" * 32}, "Mine, own: mine.onnx"),
+    ],
+)
+def test_a_network_of_ones_own_is_named_with_what_it_was_made_from(tmp_path, source, origin):
+    (tmp_path / "classifier/9").mkdir(parents=True)
+    content = {"name": "Mine", "digest": DIGEST, "own": source}
+    (tmp_path / "classifier/9/model.json").write_text(json.dumps(content))
+    assert known_origins(tmp_path) == {DIGEST: origin}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        '{"digest": "x"}',
+        '{"digest": "x", "name": "y", "assets": [1]}',
+        '{"digest": "x", "name": "y", "own": {}}',
+    ],
+)
 def test_records_that_cannot_be_read_are_passed_over(tmp_path, content):
     (tmp_path / "detector/1").mkdir(parents=True)
     (tmp_path / "detector/1/model.json").write_text(content)

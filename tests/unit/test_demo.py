@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import click
 import numpy as np
 import pytest
 from PIL import Image
@@ -57,3 +58,17 @@ def test_the_photos_are_there_and_the_street_scene_has_its_plate(tmp_path):
 def test_a_photo_that_is_not_shipped_is_one_sentence():
     with pytest.raises(SetupError, match=r"the installed scikit-image has no .*nothing\.png"):
         demo.photo("nothing.png")
+
+
+def test_enrolling_says_nothing_of_files_that_are_gone_afterwards(monkeypatch, capsys):
+    asked = []
+
+    def enrolled(arguments, **_):
+        asked.append(arguments)
+        click.echo(f"{arguments[2]}: took its face")
+
+    monkeypatch.setattr("trident.commands.gallery.gallery.main", enrolled)
+    demo.enroll("Someone", Image.new("RGB", (8, 8)), "sqlite://")
+    (arguments,) = asked
+    assert arguments[:2] == ["enroll", "Someone"]
+    assert capsys.readouterr().out == ""

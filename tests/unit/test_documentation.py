@@ -45,7 +45,7 @@ def test_every_documented_command_exists(words):
         check_trident(arguments)
     elif program.endswith("python") and arguments[0] == "-m":
         assert importlib.util.find_spec(arguments[1]) is not None
-    elif program.endswith(("pip", "git", "cd", "docker", "podman", "grpcurl")):
+    elif program.endswith(("pip", "docker")):
         pass
     else:
         pytest.fail(f"no way to check {program!r}")

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 
 from trident.entities.local import LocalNetworks, read_settings
@@ -23,16 +24,47 @@ def test_a_folder_that_is_no_model_repository_is_named(tmp_path: Path) -> None:
         read_settings(tmp_path)
 
 
+def configure(repository: Path, more: str = "") -> Path:
+    """Write the embedder's configuration; give the model's folder."""
+    folder = repository / "face_embedder"
+    folder.mkdir()
+    (folder / "config.pbtxt").write_text(f'name: "face_embedder" backend: "onnxruntime" {more}')
+    return folder
+
+
 async def test_a_network_that_was_not_exported_says_what_to_do(tmp_path: Path) -> None:
+    configure(tmp_path)
     networks = LocalNetworks(tmp_path, {"face_embedder": 3})
     with pytest.raises(SetupError, match=r"face_embedder/3/model\.onnx: not there; run make export first"):
         await networks.infer("face_embedder", {"PIXELS": np.zeros((1, 224, 224, 3), np.uint8)})
 
 
 async def test_a_damaged_file_says_what_to_do(tmp_path: Path) -> None:
-    file = tmp_path / "face_embedder" / "1" / "model.onnx"
-    file.parent.mkdir(parents=True)
+    file = configure(tmp_path) / "1" / "model.onnx"
+    file.parent.mkdir()
     file.write_bytes(b"no network")
     networks = LocalNetworks(tmp_path, {"face_embedder": 1})
     with pytest.raises(SetupError, match=r"cannot be loaded .*run make export again"):
         await networks.infer("face_embedder", {"PIXELS": np.zeros((1, 224, 224, 3), np.uint8)})
+
+
+async def test_the_file_that_the_configuration_names_is_run_with_one_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[tuple[str, int]] = []
+
+    class Session:
+        def __init__(self, path: str, options: ort.SessionOptions, **_: object) -> None:
+            opened.append((path, options.intra_op_num_threads))
+
+        def run(self, names: list[str], feed: object) -> list[np.ndarray]:
+            return [np.zeros(1)] * len(names)
+
+    monkeypatch.setattr(ort, "InferenceSession", Session)
+    file = configure(tmp_path, 'default_model_filename: "other.onnx"') / "1" / "other.onnx"
+    file.parent.mkdir()
+    file.touch()
+
+    await LocalNetworks(tmp_path, {"face_embedder": 1}).infer("face_embedder", {})
+
+    assert opened == [(str(file), 1)]

@@ -131,10 +131,11 @@ class TestPorts:
             with pytest.raises(SetupError, match=rf"^HTTP port {port} of 127.0.0.1 is taken: .* with --http-port$"):
                 ports.resolve("127.0.0.1", {"gRPC": 0, "HTTP": port})
 
-    def test_the_same_port_twice_is_taken(self) -> None:
+    def test_the_same_port_twice_is_said_with_the_options_that_gave_it(self) -> None:
         free = ports.resolve("127.0.0.1", {"gRPC": 0})["gRPC"]
-        with pytest.raises(SetupError, match=f"^HTTP port {free} "):
-            ports.resolve("127.0.0.1", {"gRPC": free, "HTTP": free})
+        sentence = f"^port {free} is given twice, for HTTP and for metrics: .* --http-port or --metrics-port$"
+        with pytest.raises(SetupError, match=sentence):
+            ports.resolve("127.0.0.1", {"gRPC": 0, "HTTP": free, "metrics": free})
 
     def test_an_address_of_another_machine_is_refused(self) -> None:
         with pytest.raises(SetupError, match=r"^cannot listen on 203\.0\.113\.1, port 8001: "):
@@ -149,14 +150,18 @@ def error(text: str) -> Entry:
     return Entry(Level.ERROR, text)
 
 
+def bare(*lines: str) -> list[Entry]:
+    return [parse_line(line) for line in lines]
+
+
 class TestLog:
     def test_a_line_is_read(self) -> None:
         line = r'W1121 20:46:29.360040 8425 model.cc:273] "two\nlines"'
         assert parse_line(line) == Entry(Level.WARNING, "two\nlines")
 
     def test_a_line_without_a_head_goes_on_with_the_level(self) -> None:
-        assert parse_line("  File model.py", Level.ERROR) == error("  File model.py")
-        assert parse_line("+-----+") == Entry(Level.INFO, "+-----+")
+        assert parse_line("  File model.py", Level.ERROR) == Entry(Level.ERROR, "  File model.py", bare=True)
+        assert parse_line("+-----+") == Entry(Level.INFO, "+-----+", bare=True)
 
     def test_what_a_machine_without_a_gpu_says_is_not_shown(self) -> None:
         assert not error("CudaDriverHelper has not been initialized.").worth_showing
@@ -185,10 +190,47 @@ class TestLog:
             ),
             pytest.param([error("Internal: it broke\nbadly")], "it broke badly", id="anything else"),
             pytest.param([Entry(Level.INFO, "fine so far")], "it says nothing about why", id="nothing"),
+            pytest.param(
+                bare(
+                    "/wheel/bin/tritonserver: unrecognized option '--bogus-option=3'",
+                    *("Usage: tritonserver [options]", "Logging:", "  --log-error <boolean>", "\tLog what failed.", ""),
+                ),
+                "unrecognized option '--bogus-option=3'",
+                id="an option that it does not know",
+            ),
+            pytest.param(
+                bare(
+                    *("Usage: tritonserver [options]", "  --exit-on-error <boolean>"),
+                    *('Bad option: "--log-verbose".', "Invalid option value. Got abc", ""),
+                ),
+                'Bad option: "--log-verbose". Invalid option value. Got abc',
+                id="a value that an option does not take",
+            ),
+            pytest.param(bare("no licence", ""), "no licence", id="a line of its own, before its log is open"),
+            pytest.param(
+                [Entry(Level.INFO, "fine so far"), *bare("+----+", "| model with an error |", "a model prints", "  ")],
+                "it says nothing about why",
+                id="tables and prints of a server that ran",
+            ),
         ],
     )
     def test_the_reason_is_one_sentence(self, entries: list[log.Entry], sentence: str) -> None:
         assert reason(entries) == sentence
+
+
+def test_what_triton_says_before_its_log_is_open_is_passed_on_with_its_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "bin" / "tritonserver"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho 'libcudart.so.12: cannot open shared object file' >&2\nexit 127\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    server = TritonServer(write_repository(tmp_path), model="linear", grpc_port=0, http_port=0, metrics_port=0)
+
+    sentence = r"^Triton did not start \(exit code 127\): libcudart\.so\.12: cannot open shared object file$"
+    with pytest.raises(SetupError, match=sentence):
+        server.start()
 
 
 class TestRepository:
@@ -207,6 +249,15 @@ class TestRepository:
     def test_a_missing_folder_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(SetupError, match="there is no model repository at"):
             check_repository(tmp_path / "nowhere", None)
+
+    def test_an_installation_without_a_clone_says_what_to_do(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        default = tmp_path / "site-packages" / "model_repository"
+        monkeypatch.setattr("trident.model_config.DEFAULT_REPOSITORY", default)
+        advice = r"model_repository: start from a clone of the repository, or pass --model-repository$"
+        with pytest.raises(SetupError, match=advice):
+            check_repository(default, None)
 
     def test_a_model_to_wait_for_that_is_not_there_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(SetupError, match=r"holds no model 'trident', only linear$"):

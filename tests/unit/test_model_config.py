@@ -11,7 +11,6 @@ from trident.errors import SetupError
 from trident.model_config import (
     bls_pins,
     ensemble_pins,
-    format_config,
     network_files,
     parse_config,
     pinned_versions,
@@ -59,11 +58,6 @@ def test_a_step_without_a_model_is_refused() -> None:
 def test_an_unknown_ensemble_is_refused() -> None:
     with pytest.raises(SetupError, match=r"^there is no model 'hole'; the repository holds whole$"):
         pinned_versions({"whole": parse_config(ENSEMBLE)}, "hole")
-
-
-def test_text_survives_a_round_trip() -> None:
-    config = parse_config(CALLER)
-    assert parse_config(format_config(config)) == config
 
 
 def test_no_version_policy_names_no_versions() -> None:

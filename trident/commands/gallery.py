@@ -25,13 +25,12 @@ from trident.entities.pictures import Pictures
 from trident.entities.settings import Settings
 from trident.entities.types import Box, Identity
 from trident.errors import InvalidInput, SetupError
+from trident.layout import DEFAULT_REPOSITORY
 from trident.preprocess import prepare
 from trident.provenance import unpack
 
 MIN_ENROLL_SCORE = 0.5
 """A face that the detector is less sure of is not worth enrolling."""
-
-DEFAULT_REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
 
 _url_option = click.option(
     "--url",

@@ -14,16 +14,17 @@ from trident.contract import MODELS
 from trident.entities.networks import Tensors
 from trident.entities.settings import RECOGNIZER, Settings
 from trident.errors import SetupError
-from trident.model_config import DEFAULT_MODEL_FILENAME, read_config, string_parameters
+from trident.model_config import CONFIG_NAME, check_is_there, network_file, read_config, string_parameters
 
 
 def read_settings(model_repository: Path) -> Settings:
     """The settings in ``entity_recognizer/config.pbtxt`` of a model repository.
 
     Raises:
-        SetupError: the file is missing or cannot be understood.
+        SetupError: the repository or the file is missing, or it cannot be understood.
     """
-    return Settings.from_parameters(string_parameters(read_config(model_repository / RECOGNIZER / "config.pbtxt")))
+    check_is_there(model_repository)
+    return Settings.from_parameters(string_parameters(read_config(model_repository / RECOGNIZER / CONFIG_NAME)))
 
 
 class LocalNetworks:
@@ -38,7 +39,7 @@ class LocalNetworks:
         """Run one network; the ``Infer`` of ``trident.entities.networks``.
 
         Raises:
-            SetupError: its ONNX file is missing or cannot be loaded.
+            SetupError: its configuration or ONNX file is missing or cannot be loaded.
         """
         session = self._sessions.get(network)
         if session is None:
@@ -48,12 +49,15 @@ class LocalNetworks:
         return dict(zip(names, outputs, strict=True))
 
     def _load(self, network: str) -> ort.InferenceSession:
-        file = self._model_repository / network / str(self._versions[network]) / DEFAULT_MODEL_FILENAME
+        folder = self._model_repository / network
+        file = network_file(folder, self._versions[network], read_config(folder / CONFIG_NAME))
         if not file.is_file():
             raise SetupError(f"{file}: not there; run make export first")
         options = ort.SessionOptions()
         # Quiet: the command line has its own words.
         options.log_severity_level = 3
+        # One, as the networks are served with, and no more of the machine than that.
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
         try:
             return ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         except Exception as exc:  # onnxruntime's exceptions share no other base

@@ -14,6 +14,13 @@ _STATUS = re.compile(
     r"^(?:Internal|Invalid argument|Not found|Unavailable|Unsupported|Unknown|Already exists)(?::| -) "
 )
 
+_PROGRAM = re.compile(r"^\S*tritonserver: ")
+_TELLING = re.compile(
+    r"error\b|exception\b|\b(?:bad|cannot|denied|failed|fatal|invalid|missing|no such|not found|unable|unknown|"
+    r"unrecogni[sz]ed|unsupported)\b",
+    re.IGNORECASE,
+)
+
 # Said by every server without a GPU.
 _HARMLESS = (
     "Unable to allocate pinned system memory",
@@ -41,7 +48,9 @@ class Entry:
 
     level: Level
     text: str
-    """The message; the line as it is where it has no head, as what a model prints."""
+    """The message; the line as it is where it has no head."""
+    bare: bool = False
+    """Whether the line has no head: Triton's words before its log is open, tables, and what a model prints."""
 
     @property
     def worth_showing(self) -> bool:
@@ -53,11 +62,11 @@ def parse_line(line: str, previous: Level = Level.INFO) -> Entry:
     r"""Read one line. A line without a head goes on with the ``previous`` one's level.
 
     >>> parse_line('E1121 20:46:29.360424 8425 server.cc:241] "no such\\nthing"')
-    Entry(level=<Level.ERROR: 'E'>, text='no such\nthing')
+    Entry(level=<Level.ERROR: 'E'>, text='no such\nthing', bare=False)
     """
     head = _HEAD.match(line)
     if head is None:
-        return Entry(previous, line)
+        return Entry(previous, line, bare=True)
     text = head[2]
     if text.startswith('"'):
         try:
@@ -80,8 +89,19 @@ def reason(entries: list[Entry]) -> str:
             return f"a port is taken: {_first_sentence(text)}"
     for text in errors:
         return _first_sentence(text)
-    plain = [entry.text for entry in entries if entry.text.strip() and entry.worth_showing]
-    return _first_sentence(plain[-1]) if plain else "it says nothing about why"
+    return _bare_reason(entries) or "it says nothing about why"
+
+
+def _bare_reason(entries: list[Entry]) -> str:
+    """What the lines without a head say; only they tell of a wrong option or of a library that is missing."""
+    # What is indented is the list of options that Triton prints after a wrong one; the rest are tables and headings.
+    lines = [entry.text for entry in entries if entry.bare and entry.text.strip() and entry.text[0] not in " \t+|"]
+    lines = [_PROGRAM.sub("", line.strip()) for line in lines if not line.strip().endswith(":")]
+    telling = [line for line in lines if _TELLING.search(line)]
+    if telling:
+        return " ".join(dict.fromkeys(telling[-2:]))
+    # Where the log was open, a line without a head may be anything that a model has printed.
+    return lines[-1] if lines and all(entry.bare for entry in entries) else ""
 
 
 def _first_sentence(text: str) -> str:

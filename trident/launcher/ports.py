@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import socket
 from collections.abc import Iterator
 
@@ -18,8 +19,14 @@ def resolve(host: str, wanted: dict[str, int]) -> dict[str, int]:
         wanted: Port by what it is for, as in ``{"gRPC": 8001}``; 0 is any free one.
 
     Raises:
-        SetupError: A port is taken, may not be used, or the address is not this machine's.
+        SetupError: A port is given twice, is taken or may not be used, or the address is not this machine's.
     """
+    for (one, port), (other, same) in itertools.combinations(wanted.items(), 2):
+        if port == same != 0:
+            raise SetupError(
+                f"port {port} is given twice, for {one} and for {other}: choose another with {_option(one)} or "
+                f"{_option(other)}"
+            )
     with contextlib.ExitStack() as held:  # all at once, so that no two free ones are the same
         return {purpose: held.enter_context(_bound(host, port, purpose)) for purpose, port in wanted.items()}
 
@@ -39,8 +46,12 @@ def _bound(host: str, port: int, purpose: str) -> Iterator[int]:
         yield probe.getsockname()[1]
 
 
+def _option(purpose: str) -> str:
+    return f"--{purpose.lower()}-port"
+
+
 def _sentence(host: str, port: int, purpose: str, exc: OSError) -> str:
-    option = f"--{purpose.lower()}-port"
+    option = _option(purpose)
     if exc.errno == errno.EADDRINUSE:
         return f"{purpose} port {port} of {host} is taken: stop what listens there, or choose another with {option}"
     if exc.errno == errno.EACCES:

@@ -20,6 +20,7 @@ from trident import model_config
 from trident.contract import ENSEMBLE
 from trident.errors import SetupError
 from trident.launcher import installation, log, ports
+from trident.layout import DEFAULT_REPOSITORY
 from trident.supervisor.leftovers import RunFolder
 
 GRPC_PORT, HTTP_PORT, METRICS_PORT = 8001, 8000, 8002
@@ -39,7 +40,7 @@ LogSink = Callable[[log.Entry], None]
 
 def default_repository() -> Path:
     """The model repository of the clone that this package runs from."""
-    return installation.PACKAGE_ROOT / "model_repository"
+    return DEFAULT_REPOSITORY
 
 
 class TritonServer:
@@ -257,8 +258,9 @@ class TritonServer:
         deadline = time.monotonic() + self._start_timeout_s
         path = "/v2/health/live" if self.model is None else f"/v2/models/{self.model}/ready"
         while time.monotonic() < deadline:
-            if self.wait(0.1) is not None:
-                sentence = f"Triton did not start: {self.failure()}"
+            code = self.wait(0.1)
+            if code is not None:
+                sentence = f"Triton did not start (exit code {code}): {self.failure()}"
                 raise _PortLost(sentence) if "a port is taken" in sentence else SetupError(sentence)
             if _answers(self._reachable_host, self.ports["HTTP"], path):
                 return

@@ -81,7 +81,7 @@ class TritonPythonModel:
         self._loop.close()
 
     async def _respond_to_all(self, requests):
-        # All requests at once: those that wait for the same network meet in its batch.
+        # All requests at once: while one waits for a network, the others go on.
         answers = await asyncio.gather(*map(self._answer, requests), return_exceptions=True)
         return [
             pb_utils.InferenceResponse(error=self._to_error(answer)) if isinstance(answer, BaseException) else answer
