@@ -36,7 +36,7 @@ demo: export ## analyse four photos with a server of its own; results in demo_ou
 serve: export ## serve the ensemble in the foreground, gRPC on 127.0.0.1:8001
 	$(BIN)/trident serve
 
-quality: $(INSTALLED) ## measure the served quality: make quality DATA=folder [URL=host:port]
+quality: export ## measure the served quality: make quality DATA=folder [URL=host:port]
 	@test -n "$(DATA)" || { echo "Say where the labelled pictures are: make quality DATA=folder" >&2; exit 2; }
 	$(BIN)/python -m benchmarks.quality --data "$(DATA)" $(if $(URL),--url "$(URL)")
 
