@@ -10,9 +10,10 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from export.build import MODEL_FILE, MODEL_REPOSITORY, REPORTS, Outcome
+from export.build import MODEL_FILE, MODEL_REPOSITORY, Outcome, reports_of
 from export.build import export as export_network
 from export.registry import known_assets, select
+from export.sources import NetworkVersion
 from trident.errors import SetupError
 
 
@@ -21,7 +22,7 @@ from trident.errors import SetupError
 @click.option("--all", "every", is_flag=True, help="Build every version, not only the first of each component.")
 @click.option("--no-parity", is_flag=True, help="Do not compare with the source networks.")
 @click.option("--force", is_flag=True, help="Build also what is up to date.")
-@click.option("--list", "list_only", is_flag=True, help="Say what there is, and build nothing.")
+@click.option("--list", "list_only", is_flag=True, help="Say what there is and from which files, and build nothing.")
 @click.option(
     "--repository",
     type=click.Path(file_okay=False, path_type=Path),
@@ -40,9 +41,7 @@ def main(
         networks = select(targets, every=every or list_only)
         if list_only:
             for network in networks:
-                console.print(
-                    f"{network.component}={network.version}  {escape(network.name)}  {network.licence}", soft_wrap=True
-                )
+                console.print(escape(listed(network)), soft_wrap=True)
             return
         beside = known_assets()
         for network in networks:
@@ -58,7 +57,7 @@ def main(
                 outcome = export_network(
                     network,
                     repository=repository,
-                    reports=REPORTS,
+                    reports=reports_of(repository),
                     parity=not no_parity,
                     force=force,
                     beside=beside,
@@ -70,6 +69,18 @@ def main(
     except SetupError as error:
         Console(stderr=True, highlight=False).print(f"[red]export:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(1)
+
+
+def listed(network: NetworkVersion) -> str:
+    """A line for the network, and an indented one for every file: package, version, file, hash, licence, repository."""
+    lines = [f"{network.component}={network.version}  {network.name}  {network.licence}  {network.repository}"]
+    for assets, purpose in ((network.assets, ""), (network.reference_assets, "  (only to compare with)")):
+        lines += [
+            f"    {asset.registry}  {asset.package} {asset.package_version}  {asset.file}  "
+            f"sha256 {asset.sha256[:12]}…  {asset.licence}  {asset.repository}{purpose}"
+            for asset in assets
+        ]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

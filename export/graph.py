@@ -87,39 +87,32 @@ class Graph:
         model: onnx.ModelProto,
         inputs: Mapping[str, str],
         outputs: Mapping[str, str],
-        *,
-        prefix: str = "",
     ) -> tuple[str, ...]:
         """Add the nodes of another model.
 
         Args:
             model: Its operator set must be at most ours; see ``upgraded``.
             inputs: Tensor of this graph for each input of ``model``.
-            outputs: The name that each wanted tensor of ``model`` gets here; inner tensors may be wanted too.
-            prefix: Put before the name of every other tensor and of every node.
+            outputs: The name that each wanted tensor of ``model`` gets here; inner tensors may be wanted too. All
+                others keep theirs, which must be free here.
 
         Returns:
             The new names, in the order of ``outputs``.
         """
-        names = {"": "", **inputs, **outputs}
-
-        def renamed(name: str) -> str:
-            return names.setdefault(name, prefix + name)
-
+        names = {**inputs, **outputs}
         for initializer in model.graph.initializer:
             if initializer.name in inputs:
                 continue
             copy = onnx.TensorProto()
             copy.CopyFrom(initializer)
-            copy.name = renamed(initializer.name)
+            copy.name = names.get(initializer.name, initializer.name)
             self._take(copy.name)
             self._initializers[copy.name] = copy
         for node in model.graph.node:
             copied = onnx.NodeProto()
             copied.CopyFrom(node)
-            copied.name = prefix + node.name if node.name else ""
-            copied.input[:] = [renamed(name) for name in node.input]
-            copied.output[:] = [renamed(name) for name in node.output]
+            copied.input[:] = [names.get(name, name) for name in node.input]
+            copied.output[:] = [names.get(name, name) for name in node.output]
             for name in filter(None, copied.output):
                 self._take(name)
             self._nodes.append(copied)
@@ -151,13 +144,9 @@ class Graph:
         mean: Sequence[float] = (0.0, 0.0, 0.0),
         std: Sequence[float] = (1.0, 1.0, 1.0),
         *,
-        bgr: bool = False,
         name: str = "normalised",
     ) -> str:
-        """``(planes - mean) / std`` for each channel, in the order that the network reads: RGB, or with ``bgr`` BGR."""
-        if bgr:
-            order = self.integers(f"{name}_bgr_order", [2, 1, 0])
-            planes = self.node("Gather", [planes, order], f"{name}_bgr", axis=1)
+        """``(planes - mean) / std`` for each channel."""
         shape = (1, 3, 1, 1)
         scaled = any(value != 1.0 for value in std)
         if any(mean):
@@ -167,6 +156,10 @@ class Graph:
             by = self.floats(f"{name}_scale", np.reshape(1.0 / np.asarray(std, dtype=np.float64), shape))
             planes = self.node("Mul", [planes, by], name)
         return planes
+
+    def read_bgr(self, planes: str) -> None:
+        """Tell the nodes that read ``planes``, made for BGR, that they get RGB; see ``turn_channels_round``."""
+        turn_channels_round(self._nodes, self._initializers, [planes])
 
     # Answers
 
@@ -301,6 +294,29 @@ def upgraded(model: onnx.ModelProto, opset: int = OPSET) -> onnx.ModelProto:
     """The model in a newer operator set, so that it can be spliced; unchanged if it is there already."""
     current = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     return model if current == opset else onnx.version_converter.convert_version(model, opset)
+
+
+def turn_channels_round(
+    nodes: Iterable[onnx.NodeProto], weights: Mapping[str, onnx.TensorProto], planes: Iterable[str]
+) -> None:
+    """Turn the first convolutions of a network that was made for BGR, in place, so that they read RGB.
+
+    Args:
+        nodes: The graph.
+        weights: Its constants by name.
+        planes: The tensors whose readers are turned.
+
+    Raises:
+        ValueError: a reader is not a convolution over all channels.
+    """
+    for node in nodes:
+        if not set(node.input).intersection(planes):
+            continue
+        if node.op_type != "Conv" or any(entry.name == "group" and entry.i != 1 for entry in node.attribute):
+            raise ValueError(f"first operator: expected an ungrouped Conv, got {node.op_type} {node.name}")
+        weight = weights[node.input[1]]
+        turned = np.ascontiguousarray(numpy_helper.to_array(weight)[:, ::-1])
+        weight.CopyFrom(numpy_helper.from_array(turned, weight.name))
 
 
 def needed(

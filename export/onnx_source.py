@@ -10,17 +10,18 @@ from __future__ import annotations
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime as ort
+import onnxruntime
 from onnx import helper, numpy_helper
 
-from export.graph import BATCH, needed, upgraded
+from export.graph import BATCH, needed, turn_channels_round, upgraded
+from export.session import open_session, session_options
 
 _PROBE_BATCHES = (2, 3)
 """Batch sizes at which a shape is evaluated: what differs between them is the batch."""
@@ -60,7 +61,7 @@ def load(path: Path, inputs: Mapping[str, Sequence[int]], *, prefix: str, reads_
     model = _with_static_shapes(upgraded(model), inputs)
     model = _folded(model)
     if reads_bgr:
-        _turn_channels_round(model, inputs)
+        turn_channels_round(model.graph.node, {entry.name: entry for entry in model.graph.initializer}, inputs)
     return _readable(model, prefix)
 
 
@@ -89,25 +90,11 @@ def with_input_dims(model: onnx.ModelProto, inputs: Mapping[str, Sequence[int]])
     return copy
 
 
-def session(model: onnx.ModelProto | Path) -> ort.InferenceSession:
-    """A single-threaded onnxruntime session on the CPU that does not warn about what old files contain."""
-    options = _session_options()
-    content = str(model) if isinstance(model, Path) else model.SerializeToString()
-    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-
-
 def run(
-    loaded: ort.InferenceSession, outputs: Sequence[str], feeds: Mapping[str, npt.NDArray[Any]]
+    loaded: onnxruntime.InferenceSession, outputs: Sequence[str], feeds: Mapping[str, npt.NDArray[Any]]
 ) -> list[npt.NDArray[Any]]:
     """The named outputs of a session, in the given order."""
     return [np.asarray(answer) for answer in loaded.run(list(outputs), dict(feeds))]
-
-
-def _session_options() -> ort.SessionOptions:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    return options
 
 
 def _with_static_shapes(model: onnx.ModelProto, inputs: Mapping[str, Sequence[int]]) -> onnx.ModelProto:
@@ -147,7 +134,7 @@ def _shapes(
     outputs = {value.name for value in probe.graph.output}
     probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in outputs)
     feeds = {name: np.zeros((batch, *dims), dtype=np.float32) for name, dims in inputs.items()}
-    answers = run(session(probe), names, feeds)
+    answers = run(open_session(probe), names, feeds)
     return {name: np.array(answer.shape, dtype=np.int64) for name, answer in zip(names, answers, strict=True)}
 
 
@@ -155,10 +142,10 @@ def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
     """What onnxruntime makes of the model with its basic optimisations, which stay within standard operators."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "folded.onnx"
-        options = _session_options()
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options = session_options()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.optimized_model_filepath = str(path)
-        ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        open_session(model, options)
         folded = onnx.load(path)
     # Nodes that worked out a shape, which is a constant now, are left without a use.
     constants = {initializer.name: initializer for initializer in folded.graph.initializer}
@@ -167,18 +154,6 @@ def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
     folded.graph.node.extend(nodes)
     folded.graph.initializer.extend(initializers)
     return folded
-
-
-def _turn_channels_round(model: onnx.ModelProto, inputs: Iterable[str]) -> None:
-    weights = {initializer.name: initializer for initializer in model.graph.initializer}
-    for node in model.graph.node:
-        if not set(node.input).intersection(inputs):
-            continue
-        if node.op_type != "Conv" or any(entry.name == "group" and entry.i != 1 for entry in node.attribute):
-            raise ValueError(f"first operator: expected an ungrouped Conv, got {node.op_type} {node.name}")
-        weight = weights[node.input[1]]
-        turned = np.ascontiguousarray(numpy_helper.to_array(weight)[:, ::-1])
-        weight.CopyFrom(numpy_helper.from_array(turned, weight.name))
 
 
 def _readable(model: onnx.ModelProto, prefix: str) -> onnx.ModelProto:

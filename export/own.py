@@ -7,9 +7,14 @@ names and dims of ``trident.contract``. ``PROVENANCE`` is added here.
 from __future__ import annotations
 
 import importlib
+import io
+import logging
 import sys
 import tempfile
-from collections.abc import Callable
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +26,15 @@ from rich.console import Console
 from rich.markup import escape
 
 from export.adapters import ADAPTERS, adapter
-from export.build import MODEL_FILE, MODEL_REPOSITORY, REPORTS, read_record, write_model
+from export.build import (
+    MODEL_FILE,
+    MODEL_REPOSITORY,
+    building,
+    read_record,
+    reports_of,
+    still_there,
+    write_model,
+)
 from export.fetch import sha256_of
 from export.graph import IR_VERSION, OPSET, PIXELS, checked, upgraded
 from export.parity import check, write_report
@@ -48,7 +61,7 @@ def add_version(
     adapter_name: str = "none",
     name: str = "",
     repository: Path = MODEL_REPOSITORY,
-    reports: Path = REPORTS,
+    reports: Path | None = None,
     tolerance: float = 1e-3,
     replace: bool = False,
 ) -> Path:
@@ -62,7 +75,7 @@ def add_version(
         adapter_name: Name of an adapter in ``export.adapters``.
         name: What people call the network.
         repository: Triton's model repository.
-        reports: Where the parity report goes.
+        reports: Where the parity report goes; None for nowhere but the record beside the model.
         tolerance: See ``NetworkVersion.tolerance``; for torch modules, which the graph is compared with.
         replace: Whether an own version of that number may be replaced.
 
@@ -70,39 +83,47 @@ def add_version(
         Path of the model file.
 
     Raises:
-        SetupError: the arguments do not fit, the network does not meet the contract, or the checks failed. Nothing is
-            written then.
+        SetupError: the arguments do not fit, the network cannot be built or does not meet the contract, or the checks
+            failed. Nothing is written then: an older model stays as it was.
     """
     folder = _folder(repository, component, version, replace=replace)
     adapt = adapter(adapter_name)
-    reference: Reference | None = None
-    if onnx_file is not None and torch_source is None:
-        model, source = _read_onnx(onnx_file), {"file": onnx_file.name, "sha256": sha256_of(onnx_file)}
-        title = name or onnx_file.stem
-    elif torch_source is not None and onnx_file is None:
-        module = _load_module(torch_source)
-        model, source = export_module(module, component), {"torch": torch_source}
-        title = name or type(module).__name__
-        if adapter_name == "none":
-            reference = _module_reference(module, component)
-    else:
-        raise SetupError("network: expected either an ONNX file or a torch module, got both or neither")
-
-    model = open_batch(_within_limits(adapt(model, component)))
-    _check_without_provenance(model, component)
-    whole, provenance = with_provenance(model, version)
-    check_signature(whole, component)
-    report = check(
-        whole,
-        component=component,
-        version=version,
-        network=title,
-        reference=reference,
-        tolerance=tolerance,
-    )
-    write_report(report, reports)
-    write_model(whole, folder, {"name": title, "digest": provenance.digest, "own": source}, report)
+    try:
+        model, source, title, reference = _network(onnx_file, torch_source, component)
+        if adapt is not ADAPTERS["none"]:
+            reference = None
+        with building(f"{component} {version}"):
+            model = open_batch(_within_limits(adapt(model, component)))
+            _check_without_provenance(model, component)
+            whole, provenance = with_provenance(model, version)
+        check_signature(whole, component)
+        report = check(
+            whole,
+            component=component,
+            version=version,
+            network=name or title,
+            reference=reference,
+            tolerance=tolerance,
+        )
+    except SetupError as error:
+        raise still_there(error, folder) from error
+    write_model(whole, folder, {"name": name or title, "digest": provenance.digest, "own": source}, report)
+    if reports is not None:
+        write_report(report, reports)
     return folder / MODEL_FILE
+
+
+def _network(
+    onnx_file: Path | None, torch_source: str | None, component: str
+) -> tuple[onnx.ModelProto, dict[str, str], str, Reference | None]:
+    """The network as ONNX, where it comes from, its name, and, of a torch module, what to compare it with."""
+    if onnx_file is not None and torch_source is None:
+        return _read_onnx(onnx_file), {"file": onnx_file.name, "sha256": sha256_of(onnx_file)}, onnx_file.stem, None
+    if torch_source is not None and onnx_file is None:
+        module = _load_module(torch_source)
+        model = export_module(module, component)
+        return model, {"torch": torch_source}, type(module).__name__, _module_reference(module, component)
+    raise SetupError("network: expected either an ONNX file or a torch module, got both or neither")
 
 
 def _folder(repository: Path, component: str, version: int, *, replace: bool) -> Path:
@@ -116,7 +137,7 @@ def _folder(repository: Path, component: str, version: int, *, replace: bool) ->
     folder = repository / component / str(version)
     if (folder / MODEL_FILE).exists() and not replace:
         raise SetupError(f"version of {component}: {version} is there already; --replace replaces it")
-    if (folder / MODEL_FILE).exists() and "own" not in (read_record(folder) or {"own": None}):
+    if (folder / MODEL_FILE).exists() and "own" not in (read_record(folder) or {}):
         raise SetupError(f"version of {component}: {version} was not brought in by this command, and is not replaced")
     return folder
 
@@ -124,12 +145,18 @@ def _folder(repository: Path, component: str, version: int, *, replace: bool) ->
 def _read_onnx(path: Path) -> onnx.ModelProto:
     try:
         model = onnx.load(path)
-    except (OSError, DecodeError) as error:
-        raise SetupError(f"{path}: expected an ONNX file, got one that cannot be read ({error})") from error
+    except (OSError, DecodeError, onnx.checker.ValidationError) as error:
+        raise SetupError(
+            f"{path}: expected an ONNX file, got one that cannot be read ({_first_line(error)})"
+        ) from error
     try:
         return checked(model)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise SetupError(f"{path}: expected a valid ONNX graph, got: {str(error).splitlines()[0]}") from error
+    except (ValueError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise SetupError(f"{path}: expected a valid ONNX graph, got: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _within_limits(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -164,14 +191,41 @@ def _load_module(source: str) -> torch.nn.Module:
     module_name, separator, function_name = source.partition(":")
     if not separator or not function_name:
         raise SetupError(f"torch: expected MODULE:FUNCTION, got {source!r}")
-    try:
+    with _their_code(f"torch: {source} cannot be imported"):
         function: Callable[[], Any] = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError) as error:
-        raise SetupError(f"torch: {source} cannot be imported ({error})") from error
-    module = function()
+    with _their_code(f"torch: {source} failed"):
+        module = function()
     if not isinstance(module, torch.nn.Module):
         raise SetupError(f"torch: {source} gives: expected a torch.nn.Module, got {type(module).__name__}")
     return module.eval()
+
+
+@contextmanager
+def _their_code(what: str) -> Iterator[None]:
+    """Within, code runs that is not ours, and may raise anything: a ``SetupError`` says what, where and why."""
+    try:
+        yield
+    except SetupError:
+        raise
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        ours = last.filename == __file__ or last.filename.startswith("<")
+        where = "" if ours else f" at {Path(last.filename).name}, line {last.lineno}"
+        raise SetupError(f"{what}: {type(error).__name__}{where}: {_first_line(error)}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Within, torch's exporter keeps its progress, its plans and its advice to itself; errors still come."""
+    before = logging.root.manager.disable
+    # Beside logging and warning, it prints whole graphs when it fails.
+    with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logging.disable(before)
 
 
 def export_module(module: torch.nn.Module, component: str) -> onnx.ModelProto:
@@ -183,7 +237,7 @@ def export_module(module: torch.nn.Module, component: str) -> onnx.ModelProto:
         component: Its component.
 
     Raises:
-        SetupError: torch cannot trace the module.
+        SetupError: the module does not run, gives something else, or cannot be exported.
     """
     import torch  # noqa: PLC0415
 
@@ -202,27 +256,29 @@ def export_module(module: torch.nn.Module, component: str) -> onnx.ModelProto:
     dims = MODELS[component].input(PIXELS).dims
     # Two pictures: with one, the tracer would take the batch for a constant.
     example = torch.zeros((2, *dims), dtype=torch.uint8)
-    with torch.inference_mode():
-        # What the module gives is checked here, where its own words are not yet wrapped in the tracer's.
+    # The module is run here, where its own words are not yet wrapped in the tracer's.
+    with torch.inference_mode(), _their_code(f"torch: {type(module).__name__} failed on two black pictures"):
         _ordered(module(example), names)
     with tempfile.TemporaryDirectory(prefix="trident-own-") as folder:
         target = Path(folder, MODEL_FILE)
         try:
-            torch.onnx.export(
-                Ordered().eval(),
-                (example,),
-                target,
-                input_names=[PIXELS],
-                output_names=names,
-                opset_version=OPSET,
-                dynamic_shapes={"pixels": {0: torch.export.Dim("batch")}},
-                dynamo=True,
-                external_data=False,
-                verbose=False,
-            )
-        except (torch.onnx.OnnxExporterError, RuntimeError, ValueError, TypeError) as error:
+            with _quiet():
+                torch.onnx.export(
+                    Ordered().eval(),
+                    (example,),
+                    target,
+                    input_names=[PIXELS],
+                    output_names=names,
+                    opset_version=OPSET,
+                    dynamic_shapes={"pixels": {0: torch.export.Dim("batch")}},
+                    dynamo=True,
+                    external_data=False,
+                    verbose=False,
+                )
+        except Exception as error:
+            # The exporter wraps whatever the tracer, or the module in its hands, raises.
             cause = error.__cause__ or error
-            raise SetupError(f"torch could not export the module: {str(cause).strip().splitlines()[0]}") from error
+            raise SetupError(f"torch: {type(module).__name__} cannot be exported: {_first_line(cause)}") from error
         return onnx.load(target)
 
 
@@ -237,6 +293,8 @@ def _ordered(answers: Any, names: list[str]) -> tuple[torch.Tensor, ...]:
         if sorted(answers) != sorted(names):
             raise SetupError(f"answers of the module: expected {', '.join(names)}, got {', '.join(map(str, answers))}")
         return tuple(answers[name] for name in names)
+    if not isinstance(answers, torch.Tensor | tuple | list):
+        raise SetupError(f"answers of the module: expected tensors, got {type(answers).__name__}")
     values = (answers,) if isinstance(answers, torch.Tensor) else tuple(answers)
     if len(values) != len(names):
         raise SetupError(f"answers of the module: expected {len(names)} ({', '.join(names)}), got {len(values)}")
@@ -249,7 +307,7 @@ def _module_reference(module: torch.nn.Module, component: str) -> Reference:
     names = _output_names(component)
 
     def answer(pixels: Pixels) -> Answers:
-        with torch.inference_mode():
+        with torch.inference_mode(), _their_code(f"torch: {type(module).__name__} failed on {len(pixels)} pictures"):
             values = _ordered(module(torch.from_numpy(np.ascontiguousarray(pixels))), names)
         return {name: value.numpy() for name, value in zip(names, values, strict=True)}
 
@@ -275,7 +333,7 @@ def main(component: str, version: int, **options: Any) -> None:
     """Bring a network in as VERSION of COMPONENT: a torch module, or an ONNX file, that meets its contract."""
     sys.path.insert(0, str(Path.cwd()))
     try:
-        place = add_version(component, version, **options)
+        place = add_version(component, version, reports=reports_of(options["repository"]), **options)
     except SetupError as error:
         Console(stderr=True, highlight=False).print(f"[red]export:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +17,8 @@ import onnxruntime
 
 from export import samples
 from export.graph import PIXELS
-from export.sources import Answers, Pixels, Reference
+from export.session import ERRORS, open_session
+from export.sources import Answers, Decoding, Pixels, Reference
 from trident.errors import SetupError
 
 BATCH = 4
@@ -74,6 +76,7 @@ def check(
     reference: Reference | None,
     tolerance: float,
     photos: Pixels | None = None,
+    decoding: Decoding | None = None,
 ) -> ParityReport:
     """Compare a graph with its source network on photos and on noise, and a batch of it with single pictures.
 
@@ -85,9 +88,11 @@ def check(
         reference: The source network; None compares the graph with itself only.
         tolerance: See ``NetworkVersion.tolerance``.
         photos: Pictures to use instead of ``samples.of_component``.
+        decoding: See ``NetworkVersion.decoding``.
 
     Raises:
-        SetupError: a difference is too large, or an answer is not a finite number; the sentence says where.
+        SetupError: a difference is too large, an answer is not a finite number, or onnxruntime cannot run the graph;
+            the sentence says where.
     """
     label = f"{component} {version} ({network})"
     real = samples.of_component(component) if photos is None else photos
@@ -96,12 +101,20 @@ def check(
     expected: Answers = {} if reference is None else reference(pixels)
 
     outputs = [value.name for value in model.graph.output]
-    inner = [name for name in expected if name not in outputs]
-    session = open_session(with_extra_outputs(model, inner))
-    single = _run(session, [*outputs, *inner], pixels, 1)
+    read = () if decoding is None else decoding.reads
+    inner = [name for name in dict.fromkeys([*expected, *read]) if name not in outputs]
+    observed = with_extra_outputs(model, inner)
+    try:
+        session = open_session(observed)
+    except ERRORS as error:
+        raise SetupError(f"parity of {label}: onnxruntime cannot load the graph: {_reason(error)}") from error
+    single = _run(label, session, [*outputs, *inner], pixels, 1)
     _check_finite(label, single)
-    batched = _run(session, outputs, pixels, BATCH)
+    batched = _run(label, session, outputs, pixels, BATCH)
+    _check_finite(f"{label}, a batch of {BATCH}", batched)
     batch_error = max(_batch_error(label, name, single[name], batched[name], tolerance) for name in outputs)
+    if decoding is not None:
+        expected = {**expected, **decoding.expected(expected, single)}
 
     tensors = tuple(_compare(label, name, expected[name], single[name], tolerance) for name in expected)
     report = ParityReport(component, version, network, len(real), len(noise), tensors, batch_error)
@@ -112,14 +125,6 @@ def check(
                 f"expected at most {tensor.tolerance * tensor.largest_value:.3g}"
             )
     return report
-
-
-def open_session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    """An onnxruntime session on one thread of the CPU."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def with_extra_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
@@ -138,9 +143,32 @@ def with_extra_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.Mod
     return copy
 
 
-def _run(session: onnxruntime.InferenceSession, names: Sequence[str], pixels: Pixels, batch: int) -> dict[str, Any]:
-    parts = [session.run(list(names), {PIXELS: pixels[i : i + batch]}) for i in range(0, len(pixels), batch)]
-    return {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(names)}
+def _run(
+    label: str, session: onnxruntime.InferenceSession, names: Sequence[str], pixels: Pixels, batch: int
+) -> dict[str, Any]:
+    answers: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in names}
+    for start in range(0, len(pixels), batch):
+        part = pixels[start : start + batch]
+        of = f"a batch of {len(part)}"
+        try:
+            made = session.run(list(names), {PIXELS: part})
+        except ERRORS as error:
+            fixed = "; is the batch fixed inside the graph? It has to be open" if len(part) > 1 else ""
+            raise SetupError(f"parity of {label}: onnxruntime cannot run {of}{fixed}: {_reason(error)}") from error
+        for name, values in zip(names, made, strict=True):
+            before = answers[name][0].shape[1:] if answers[name] else values.shape[1:]
+            if values.shape != (len(part), *before):
+                raise SetupError(
+                    f"parity of {label}: dims of {name} of {of}: expected {(len(part), *before)}, got {values.shape}"
+                )
+            answers[name].append(values)
+    return {name: np.concatenate(parts) for name, parts in answers.items()}
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, on one line, without onnxruntime's own source file and function."""
+    said = re.sub(r"/\S+\.(?:h|cc):\d+ .*?\) ", "", " ".join(str(error).split()))
+    return said[:300] or type(error).__name__
 
 
 def _check_finite(label: str, answers: Answers) -> None:
@@ -157,7 +185,8 @@ def _batch_error(label: str, name: str, single: npt.NDArray[Any], batched: npt.N
     difference = np.abs(single.astype(np.float64) - batched.astype(np.float64)).max(initial=0.0)
     largest = np.abs(single.astype(np.float64)).max(initial=0.0)
     share = float(difference / largest) if largest > 0 else float(difference)
-    if share > (tolerance if np.issubdtype(single.dtype, np.floating) else 0.0):
+    # Written so that not-a-number fails.
+    if not share <= (tolerance if np.issubdtype(single.dtype, np.floating) else 0.0):
         raise SetupError(
             f"parity of {label}: {name} of a batch of {BATCH} differs from single pictures by {difference:.3g}"
         )
@@ -205,7 +234,8 @@ def markdown(entries: Iterable[dict[str, Any]]) -> str:
         "# Parity",
         "",
         "The exported graphs against their source networks, on photos and on noise. Errors are the largest over all",
-        "samples; a relative error is taken of the value itself, or of a thousandth of the tensor's largest.",
+        "samples; a relative error is taken of the value itself, or of a thousandth of the tensor's largest. What",
+        "a suppression leaves is held against what numpy leaves of the same candidates, which are compared too.",
         "",
         "| network | tensor | largest value | absolute error | relative error | allowed | batch of 4 |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: |",

@@ -6,13 +6,17 @@ levels; for every prior box a score, a box, and the four corners of the plate.
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import onnx
 
 from export import onnx_source
 from export.graph import Graph
-from export.sources import Answers, Asset, Files, NetworkVersion, Pixels, Reference
+from export.samples import of_component
+from export.session import open_session
+from export.sources import Answers, Asset, Decoding, Files, NetworkVersion, Pixels, Reference
+from export.suppression import select
 from trident.contract import CANVAS_SIDE
 
 PRIOR_SIZES = {8: (24, 48), 16: (96, 192), 32: (384, 768)}
@@ -113,14 +117,73 @@ def decode(graph: Graph, box_offsets: str, confidences: str, corner_offsets: str
 
 def reference(files: Files) -> Reference:
     """The file as published, fed as its package feeds it: BGR planes minus their means."""
-    loaded = onnx_source.session(files[WEIGHTS.name])
+    loaded = open_session(files[WEIGHTS.name])
 
     def evaluate(pixels: Pixels) -> Answers:
         bgr = pixels[..., ::-1].astype(np.float32) - np.array(MEAN_BGR, dtype=np.float32)
         planes = np.ascontiguousarray(bgr.transpose(0, 3, 1, 2))
-        return dict(zip(_RAW.values(), onnx_source.run(loaded, list(_RAW), {_INPUT: planes}), strict=True))
+        rows = dict(zip(_RAW.values(), onnx_source.run(loaded, list(_RAW), {_INPUT: planes}), strict=True))
+        return {**rows, **candidates(rows)}
 
     return evaluate
+
+
+def candidates(rows: Answers) -> Answers:
+    """What the published rows say of every prior, worked out in numpy and double precision.
+
+    Args:
+        rows: The three tensors of the network by the names in this module.
+
+    Returns:
+        ``candidate_boxes [B, N, 4]``, ``candidate_scores [B, N]`` and ``candidate_corners [B, N, 4, 2]``.
+    """
+    x, y, side = priors().astype(np.float64).T
+    shift_x, shift_y, log_width, log_height = np.moveaxis(rows["box_offsets"].astype(np.float64), -1, 0)
+    middle_x, middle_y = x + CENTRE_VARIANCE * side * shift_x, y + CENTRE_VARIANCE * side * shift_y
+    half_width = side * np.exp(SIZE_VARIANCE * log_width) / 2
+    half_height = side * np.exp(SIZE_VARIANCE * log_height) / 2
+    boxes = np.stack(
+        [middle_x - half_width, middle_y - half_height, middle_x + half_width, middle_y + half_height], axis=-1
+    )
+    # Published clockwise from the bottom right, x before y.
+    offsets = np.moveaxis(rows["corner_offsets"].astype(np.float64), -1, 0)
+    xs, ys = x + CENTRE_VARIANCE * side * offsets[0::2], y + CENTRE_VARIANCE * side * offsets[1::2]
+    bottom_right, bottom_left, top_left, top_right = np.stack([xs, ys], axis=-1)
+    return {
+        "candidate_boxes": boxes.clip(0, CANVAS_SIDE),
+        "candidate_scores": rows["background_and_plate"][..., 1],
+        "candidate_corners": np.stack([top_left, top_right, bottom_right, bottom_left], axis=2),
+    }
+
+
+def _expected(source: Answers, graph: Answers) -> Answers:
+    del source  # Its candidates are compared as they are.
+    return select(
+        graph["candidate_boxes"],
+        graph["candidate_scores"],
+        minimum=MINIMUM_SCORE,
+        iou=MAXIMUM_IOU,
+        extras={"CORNERS": graph["candidate_corners"]},
+    )
+
+
+_SAMPLE_PLATES = ((240, 0), (160, 8), (120, -6), (90, 4))
+"""Width in pixels and tilt in degrees of the plate on each photo."""
+
+
+def samples() -> Pixels:
+    """The usual photos, each with a drawn licence plate on it: without any, there would be nothing to compare."""
+    plate = np.full((140, 440, 3), (20, 60, 160), dtype=np.uint8)
+    cv2.rectangle(plate, (6, 6), (433, 133), (255, 255, 255), 3)
+    cv2.putText(plate, "A8F 52K", (20, 100), cv2.FONT_HERSHEY_SIMPLEX, 3.1, (255, 255, 255), 9, cv2.LINE_AA)
+    pictures = of_component("plate_detector").copy()
+    for picture, (width, tilt) in zip(pictures, _SAMPLE_PLATES, strict=True):
+        placing = np.asarray(cv2.getRotationMatrix2D((220, 70), tilt, width / 440), dtype=np.float64)
+        placing[:, 2] += (40, 210)
+        cv2.warpAffine(
+            plate, placing, picture.shape[1::-1], picture, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_TRANSPARENT
+        )
+    return pictures
 
 
 VERSIONS = (
@@ -135,5 +198,7 @@ VERSIONS = (
         classes="",
         build=build,
         reference=reference,
+        samples=samples,
+        decoding=Decoding(("candidate_boxes", "candidate_scores", "candidate_corners"), _expected),
     ),
 )

@@ -19,6 +19,7 @@ from onnx import TensorProto
 
 from export import onnx_source
 from export.graph import Graph
+from export.session import open_session
 from export.sources import Answers, Asset, Files, NetworkVersion, Pixels, Reference
 from trident.contract import MAX_CHARACTERS, PLATE_HEIGHT, PLATE_WIDTH
 
@@ -192,7 +193,7 @@ def decode(graph: Graph, probabilities: str, dictionary: Dictionary, steps: int 
 def reference(recognizer: Recognizer, files: Files) -> Reference:
     """The file as published, fed as its package feeds it, and its probabilities read step by step."""
     path = files[recognizer.weights.name]
-    loaded = onnx_source.session(path)
+    loaded = open_session(path)
     dictionary = dictionary_of(onnx.load(path))
 
     def evaluate(pixels: Pixels) -> Answers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -27,6 +27,22 @@ A name that is an output of the built graph is compared with that output; any ot
 built graph, which the parity check then exposes. So logits and heatmaps are compared where a top-k or a non-maximum
 suppression would hide or exaggerate a difference.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """An independent decoding of the answers, for the outputs that lie behind a choice: a top-k, a suppression.
+
+    Of two almost equal candidates either may come first, or suppress the other. So the graph's own choice is taken up:
+    what it chose is compared with the source network at that very place, and what a suppression leaves, with what
+    numpy leaves of the same candidates. The candidates' own values are compared with the source network too, so that
+    nothing in the chain is compared with itself alone.
+    """
+
+    reads: tuple[str, ...]
+    """Inner tensors of the graph that ``expected`` needs or speaks of."""
+    expected: Callable[[Answers, Answers], Answers]
+    """From the ``Reference``'s answers, and the graph's, to what tensors of the graph should be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,5 +100,5 @@ class NetworkVersion:
 
     Integer outputs must be equal.
     """
-    notes: Mapping[str, str] = field(default_factory=dict)
-    """Further facts for the report, such as measured quality."""
+    decoding: Decoding | None = None
+    """What is compared after the network itself: how its answers are decoded."""

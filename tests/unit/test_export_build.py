@@ -11,16 +11,17 @@ import pytest
 from export import build as building
 from export.build import MODEL_FILE, RECORD_FILE, Outcome, export
 from export.graph import Graph
-from export.parity import open_session
+from export.parity import check
+from export.session import open_session
 from export.signature import check_signature, with_provenance
-from export.sources import NetworkVersion
+from export.sources import Decoding, NetworkVersion
 from trident.errors import SetupError
 from trident.provenance import unpack
 
 CHANNELS = 3
 
 
-def mean_colour(files, *, across_batch=False, square_root_of=None):
+def mean_colour(files, *, across_batch=False, square_root_of=None, largest_batch=None, fixed_batch=False):
     """The mean colour as an embedding."""
     graph = Graph("face_embedder")
     planes = graph.planes()
@@ -28,6 +29,14 @@ def mean_colour(files, *, across_batch=False, square_root_of=None):
         planes = graph.node(
             "Sqrt", [graph.node("Sub", [planes, graph.floats("shift", square_root_of)], "shifted")], "roots"
         )
+    if largest_batch is not None:
+        # Not a number in larger batches alone.
+        batch = graph.node("Cast", [graph.node("Shape", [planes], "dims", end=1)], "batch", to=onnx.TensorProto.FLOAT)
+        room = graph.node("Sub", [graph.floats("largest_batch", largest_batch), batch], "room")
+        root = graph.node("Sqrt", [room], "root")
+        planes = graph.node("Add", [planes, graph.node("Sub", [root, root], "nothing")], "planes_again")
+    if fixed_batch:
+        planes = graph.node("Reshape", [planes, graph.integers("fixed", [1, 3, 224, 224])], "planes_fixed")
     if across_batch:
         mean = graph.node("ReduceMean", [planes, graph.integers("batch_axis", [0])], "mean_picture", keepdims=1)
         planes = graph.node("Sub", [planes, mean], "centred")
@@ -67,6 +76,10 @@ def places(tmp_path):
 
 def written(places):
     return sorted(str(path.relative_to(places["repository"])) for path in places["repository"].rglob("*"))
+
+
+def contents(places):
+    return {path: path.read_bytes() for place in places.values() for path in place.rglob("*") if path.is_file()}
 
 
 def test_the_model_says_who_answers(network, places):
@@ -146,6 +159,26 @@ def test_what_was_never_compared_is_compared_when_asked(network, places):
             id="graph gives not-a-number",
         ),
         pytest.param(
+            {"build": lambda files: mean_colour(files, largest_batch=1.5)},
+            "a batch of 4: EMBEDDING holds values that are not finite numbers",
+            id="only batches give not-a-number",
+        ),
+        pytest.param(
+            {"build": lambda files: mean_colour(files, fixed_batch=True)},
+            r"onnxruntime cannot run a batch of 4; is the batch fixed inside the graph\? .* requested shape:\{1,3,",
+            id="batch fixed inside the graph",
+        ),
+        pytest.param(
+            {"build": lambda files: Graph("face_embedder").finish()},
+            r"face_embedder 7 \(Mean colour\) cannot be built: .*EMBEDDING",
+            id="graph cannot be built",
+        ),
+        pytest.param(
+            {"decoding": Decoding(("pooled",), lambda source, graph: {"EMBEDDING": graph["pooled"][:, :, 0, 0] + 9})},
+            "EMBEDDING differs from the source network by 9, expected",
+            id="another decoding",
+        ),
+        pytest.param(
             {
                 "build": lambda files: mean_colour(files, across_batch=True),
                 "reference": lambda files: lambda pixels: {},
@@ -160,16 +193,64 @@ def test_what_was_never_compared_is_compared_when_asked(network, places):
         ),
     ],
 )
-def test_a_failed_check_leaves_no_model(network, places, change, sentence):
+def test_a_failed_check_writes_nothing_and_keeps_an_older_model(network, places, change, sentence):
+    changed = dataclasses.replace(network, **change)
+    with pytest.raises(SetupError, match=sentence) as caught:
+        export(changed, force=True, **places)
+    assert "\n" not in str(caught.value)
+    assert "older model" not in str(caught.value)
+    assert not places["repository"].exists()
+    assert not places["reports"].exists()
+
     export(network, **places)
-    with pytest.raises(SetupError, match=sentence):
-        export(dataclasses.replace(network, **change), force=True, **places)
-    assert written(places) == ["face_embedder"]
+    before = contents(places)
+    with pytest.raises(SetupError, match=sentence + r".*; the older model is kept$"):
+        export(changed, force=True, **places)
+    assert contents(places) == before
+
+
+def test_no_model_is_without_its_record(network, places, monkeypatch):
+    def full(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(building, "write_text", full)
+    with pytest.raises(OSError, match="no space left"):
+        export(network, **places)
+    assert written(places) == ["face_embedder", "face_embedder/7"]
+
+
+def test_reports_are_of_the_projects_own_repository(tmp_path, network):
+    assert building.reports_of(building.MODEL_REPOSITORY) == building.REPORTS
+    assert building.reports_of(tmp_path) is None
+    export(network, repository=tmp_path / "models")
+    record = json.loads((tmp_path / "models" / "face_embedder" / "7" / RECORD_FILE).read_text())
+    assert [tensor["name"] for tensor in record["parity"]["tensors"]] == ["EMBEDDING", "pooled"]
+    assert [path.name for path in tmp_path.iterdir()] == ["models"]
+
+
+@pytest.mark.parametrize("error", [0.0, 0.5])
+def test_a_decoding_is_of_the_source_and_of_what_the_graph_chose(error):
+    seen = {}
+
+    def expected(source, graph):
+        seen.update(source=set(source), graph=set(graph))
+        return {"pooled": source["EMBEDDING"][:, :, None, None] + error}
+
+    arguments = {"component": "face_embedder", "version": 7, "network": "Mean", "tolerance": 1e-3}
+    reference_of = {"reference": lambda pixels: {"EMBEDDING": pixels.mean(axis=(1, 2))}}
+    model = mean_colour({})
+    if error:
+        with pytest.raises(SetupError, match=r"pooled differs from the source network by 0\.5"):
+            check(model, **arguments, **reference_of, decoding=Decoding(("pooled",), expected))
+    else:
+        report = check(model, **arguments, **reference_of, decoding=Decoding(("pooled",), expected))
+        assert [tensor.name for tensor in report.tensors] == ["EMBEDDING", "pooled"]
+    assert seen == {"source": {"EMBEDDING"}, "graph": {"EMBEDDING", "pooled"}}
 
 
 def test_a_failed_download_leaves_an_older_model_alone(network, places, monkeypatch):
     export(network, **places)
-    before = written(places)
+    before = contents(places)
 
     def fails(*_, **__):
         raise SetupError("could not download")
@@ -177,13 +258,20 @@ def test_a_failed_download_leaves_an_older_model_alone(network, places, monkeypa
     monkeypatch.setattr(building, "fetch", fails)
     with pytest.raises(SetupError, match="could not download"):
         export(network, force=True, **places)
-    assert written(places) == before
+    assert contents(places) == before
 
 
 def test_the_recipe_is_of_what_decides_the_result(network):
     recipe = building.recipe_of(network)
     assert building.recipe_of(dataclasses.replace(network)) == recipe
     assert building.recipe_of(dataclasses.replace(network, component="detector")) != recipe
+
+
+@pytest.mark.parametrize("library", ["onnx", "onnxruntime"])
+def test_the_recipe_is_of_the_libraries_too(network, monkeypatch, library):
+    recipe = building.recipe_of(network)
+    monkeypatch.setattr(getattr(building, library), "__version__", "0.0")
+    assert building.recipe_of(network) != recipe
 
 
 # The signature

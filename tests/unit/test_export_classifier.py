@@ -9,7 +9,8 @@ import torch
 from torch.nn import functional
 
 from export import classifier
-from export.parity import open_session, with_extra_outputs
+from export.parity import with_extra_outputs
+from export.session import open_session
 from trident.contract import NUM_CLASSES, SCENE_SIDE, TOP_K
 
 # Table 1 of the paper, at width and depth 1: kernel, widening, channels, repeats, stride.

@@ -8,11 +8,13 @@ from export.detector import (
     NANODET_BINS,
     NANODET_SIDE,
     NANODET_STRIDES,
+    VERSIONS,
     decode_centernet,
     decode_nanodet,
 )
 from export.graph import Graph
-from export.parity import open_session
+from export.parity import with_extra_outputs
+from export.session import open_session
 from trident.contract import CANVAS_SIDE, NUM_CATEGORIES
 
 BACKGROUND = -9.0
@@ -96,3 +98,48 @@ def test_nanodet_distances_are_expected_bins():
         centre = np.array([column, row, column, row]) + 0.5
         expected = (centre + distances * [-1, -1, 1, 1]) * stride * CANVAS_SIDE / NANODET_SIDE
         np.testing.assert_allclose(box, expected.clip(0, CANVAS_SIDE), rtol=1e-4)
+
+
+def centernet_maps(generator):
+    cells = CENTERNET_SIDE // 4
+    maps = {
+        "category_logits": generator.normal(-8, 2, (2, NUM_CATEGORIES, cells, cells)),
+        "side_distances": generator.uniform(0, 90, (2, 4, cells, cells)),
+    }
+    return maps, maps
+
+
+def nanodet_maps(generator):
+    heads = {
+        f"head_stride{stride}": generator.normal(
+            -4, 1.5, (2, NUM_CATEGORIES + 4 * NANODET_BINS, NANODET_SIDE // stride, NANODET_SIDE // stride)
+        )
+        for stride in NANODET_STRIDES
+    }
+    rows = np.concatenate([head.reshape(*head.shape[:2], -1) for head in heads.values()], axis=2)
+    return heads, {"category_logits": rows[:, :NUM_CATEGORIES], "side_logits": rows[:, NUM_CATEGORIES:]}
+
+
+@pytest.mark.parametrize(
+    ("network", "decode", "maps"),
+    [
+        pytest.param(VERSIONS[0], decode_centernet, centernet_maps, id="CenterNet"),
+        pytest.param(VERSIONS[1], decode_nanodet, nanodet_maps, id="NanoDet"),
+    ],
+)
+def test_numpy_works_out_the_same_of_any_maps(network, decode, maps):
+    made, published = maps(np.random.default_rng(6))
+    graph = Graph("detector")
+    for name, values in made.items():
+        graph.floats(name, values)
+    decode(graph)
+    names = [*NAMES, *network.decoding.reads]
+    session = open_session(with_extra_outputs(graph.finish(), network.decoding.reads))
+    pixels = np.zeros((2, CANVAS_SIDE, CANVAS_SIDE, 3), np.uint8)
+    got = dict(zip(names, session.run(names, {"PIXELS": pixels}), strict=True))
+
+    expected = network.decoding.expected(published, got)
+    assert set(expected) == {*NAMES, "candidate_logits", "candidate_class", "candidate_boxes"}
+    assert expected["NUM_BOXES"].min() > 50
+    for name, values in expected.items():
+        np.testing.assert_allclose(got[name], values, rtol=1e-4, atol=1e-3, err_msg=name)

@@ -4,9 +4,10 @@ import numpy as np
 import onnx
 import pytest
 
-from export.face_detector import CELLS, decode
+from export.face_detector import CELLS, VERSIONS, candidates, decode
 from export.graph import Graph
-from export.parity import open_session
+from export.parity import with_extra_outputs
+from export.session import open_session
 from trident.contract import CANVAS_SIDE, MAX_BOXES
 
 MAPS = {"heatmap": 1, "log_sizes": 2, "offsets": 2, "landmarks": 10}
@@ -14,11 +15,11 @@ OUTPUTS = ["BOXES", "SCORES", "LANDMARKS", "NUM_BOXES"]
 
 
 @pytest.fixture(scope="module")
-def session():
+def model():
     graph = Graph("face_detector")
     decode(graph, *MAPS)
     shape = {name: ["batch", channels, CELLS, CELLS] for name, channels in MAPS.items()}
-    model = onnx.helper.make_model(
+    return onnx.helper.make_model(
         onnx.helper.make_graph(
             graph._nodes,
             "decode",
@@ -29,6 +30,10 @@ def session():
         opset_imports=[onnx.helper.make_opsetid("", 18)],
         ir_version=8,
     )
+
+
+@pytest.fixture(scope="module")
+def session(model):
     return open_session(model)
 
 
@@ -109,3 +114,22 @@ def test_no_more_than_the_contract_holds(session):
     found = detect(session, given)
     assert found["NUM_BOXES"].tolist() == [[MAX_BOXES]]
     np.testing.assert_allclose(found["SCORES"][0], 0.5 + 0.001 * np.arange(143, 43, -1), atol=1e-6)
+
+
+def test_numpy_works_out_the_same_of_any_maps(model):
+    generator = np.random.default_rng(6)
+    given = {name: generator.normal(size=values.shape).astype(np.float32) for name, values in maps(2).items()}
+    given["heatmap"] = generator.uniform(0, 0.2, given["heatmap"].shape).astype(np.float32)
+    published = ["face_heatmap", "face_log_sizes", "face_centre_offsets", "face_landmark_offsets"]
+    expected = candidates(dict(zip(published, given.values(), strict=True)))
+
+    decoding = VERSIONS[0].decoding
+    assert decoding is not None
+    assert set(decoding.reads) == set(expected)
+    names = [*OUTPUTS, *decoding.reads]
+    got = dict(zip(names, open_session(with_extra_outputs(model, decoding.reads)).run(names, given), strict=True))
+    selected = decoding.expected({}, got)
+    assert set(selected) == set(OUTPUTS)
+    assert selected["NUM_BOXES"].min() > 10
+    for name, values in {**expected, **selected}.items():
+        np.testing.assert_allclose(got[name], values, rtol=1e-4, atol=1e-3, err_msg=name)

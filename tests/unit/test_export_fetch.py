@@ -79,6 +79,21 @@ def test_what_other_networks_need_comes_along(registry):
     assert len(registry) == 1
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(asset("models/net.json", b"something else"), id="another hash"),
+        pytest.param(asset("models/gone.json", OTHER), id="not in the package"),
+    ],
+)
+def test_a_wrong_file_of_another_network_fails_that_network_alone(registry, tmp_path, other):
+    files = fetch([asset()], beside=[other, asset()])
+    assert files["net.bin"].read_bytes() == CONTENT
+    assert left(tmp_path) == ["net.bin"]
+    with pytest.raises(SetupError):
+        fetch([other])
+
+
 def test_a_damaged_copy_is_fetched_anew(registry):
     place = fetch([asset()])["net.bin"]
     place.write_bytes(b"damaged")

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from export.graph import Graph
-from export.parity import open_session, with_extra_outputs
+from export.parity import with_extra_outputs
+from export.session import open_session
 from trident.contract import CANVAS_SIDE, MAX_BOXES
 from trident.geometry import iou_matrix
 
@@ -51,12 +52,31 @@ def test_resize_is_torchs(pixels, size, antialias):
     np.testing.assert_allclose(resized, expected.numpy(), atol=5e-3)
 
 
-def test_normalise_reorders_channels_before_mean_and_std(pixels):
+def test_normalise_takes_each_channels_own_mean_and_std(pixels):
     graph = Graph("face_embedder")
-    graph.normalise(graph.planes(), (1.0, 2.0, 3.0), (2.0, 4.0, 8.0), bgr=True)
+    graph.normalise(graph.planes(), (1.0, 2.0, 3.0), (2.0, 4.0, 8.0))
     (normalised,) = inner(graph, ["normalised"], pixels)
-    expected = (pixels[..., ::-1].astype(np.float64) - [1, 2, 3]) / [2, 4, 8]
+    expected = (pixels.astype(np.float64) - [1, 2, 3]) / [2, 4, 8]
     np.testing.assert_allclose(normalised, expected.transpose(0, 3, 1, 2), rtol=1e-6)
+
+
+def test_a_network_for_bgr_reads_rgb(pixels):
+    graph = Graph("face_embedder")
+    planes = graph.planes()
+    kernel = np.random.default_rng(1).normal(size=(2, 3, 1, 1)).astype(np.float32)
+    graph.node("Conv", [planes, graph.floats("weight", kernel)], "convolved")
+    graph.read_bgr(planes)
+    (convolved,) = inner(graph, ["convolved"], pixels)
+    expected = np.einsum("bhwc,oc->bohw", pixels[..., ::-1].astype(np.float64), kernel[:, :, 0, 0])
+    np.testing.assert_allclose(convolved, expected, rtol=1e-4, atol=1e-3)
+
+
+def test_only_a_convolution_over_all_channels_can_be_made_to_read_bgr():
+    graph = Graph("face_embedder")
+    planes = graph.planes()
+    graph.node("Relu", [planes], "positive")
+    with pytest.raises(ValueError, match="expected an ungrouped Conv, got Relu positive"):
+        graph.read_bgr(planes)
 
 
 def suppressed(boxes, scores, classes, minimum, iou):
@@ -145,7 +165,7 @@ def test_finish_drops_what_no_output_needs():
     assert not model.graph.initializer
 
 
-def test_splice_renames_and_prefixes():
+def test_splice_renames_what_is_wanted():
     helper = onnx.helper
     part = helper.make_model(
         helper.make_graph(
@@ -158,7 +178,7 @@ def test_splice_renames_and_prefixes():
         opset_imports=[helper.make_opsetid("", 18)],
     )
     graph = Graph("face_embedder")
-    assert graph.splice(part, {"x": graph.planes()}, {"398": "doubled"}, prefix="part_") == ("doubled",)
+    assert graph.splice(part, {"x": graph.planes()}, {"398": "doubled"}) == ("doubled",)
     pixels = np.full((1, 2, 2, 3), 7, np.uint8)
-    doubled, product = inner(graph, ["doubled", "part_397"], pixels)
+    doubled, product = inner(graph, ["doubled", "397"], pixels)
     assert doubled.max() == product.max() == 14

@@ -9,6 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export import onnx_source
 from export.graph import OPSET
+from export.session import open_session
 
 SIDE = 8
 
@@ -64,7 +65,7 @@ def by_hand(path: Path, x: np.ndarray) -> np.ndarray:
 
 
 def evaluate(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
-    return onnx_source.run(onnx_source.session(model), ["out"], {"x": x})[0]
+    return onnx_source.run(open_session(model), ["out"], {"x": x})[0]
 
 
 @pytest.fixture

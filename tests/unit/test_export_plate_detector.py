@@ -5,8 +5,9 @@ import onnx
 import pytest
 
 from export.graph import Graph
-from export.parity import open_session
-from export.plate_detector import MAXIMUM_IOU, decode, priors
+from export.parity import with_extra_outputs
+from export.plate_detector import MAXIMUM_IOU, VERSIONS, candidates, decode, priors, samples
+from export.session import open_session
 from trident.contract import CANVAS_SIDE
 from trident.geometry import iou_matrix
 
@@ -15,11 +16,11 @@ OUTPUTS = ["BOXES", "SCORES", "CORNERS", "NUM_BOXES"]
 
 
 @pytest.fixture(scope="module")
-def session():
+def model():
     graph = Graph("plate_detector")
     decode(graph, *ROWS)
     count = len(priors())
-    model = onnx.helper.make_model(
+    return onnx.helper.make_model(
         onnx.helper.make_graph(
             graph._nodes,
             "decode",
@@ -33,6 +34,10 @@ def session():
         opset_imports=[onnx.helper.make_opsetid("", 18)],
         ir_version=8,
     )
+
+
+@pytest.fixture(scope="module")
+def session(model):
     return open_session(model)
 
 
@@ -104,3 +109,29 @@ def test_nothing_found_is_no_rows(session):
     found = detect(session, rows(4))
     assert found["NUM_BOXES"].tolist() == [[0]] * 4
     assert not any(found[name].any() for name in ("BOXES", "SCORES", "CORNERS"))
+
+
+def test_numpy_works_out_the_same_of_any_rows(model):
+    generator = np.random.default_rng(6)
+    given = {name: generator.normal(size=values.shape).astype(np.float32) for name, values in rows(2).items()}
+    given["background_and_plate"] = generator.uniform(0, 0.0202, given["background_and_plate"].shape).astype(np.float32)
+    expected = candidates(given)
+
+    decoding = VERSIONS[0].decoding
+    assert decoding is not None
+    assert set(decoding.reads) == set(expected)
+    names = [*OUTPUTS, *decoding.reads]
+    got = dict(zip(names, open_session(with_extra_outputs(model, decoding.reads)).run(names, given), strict=True))
+    selected = decoding.expected({}, got)
+    assert set(selected) == set(OUTPUTS)
+    assert selected["NUM_BOXES"].min() > 10
+    for name, values in {**expected, **selected}.items():
+        np.testing.assert_allclose(got[name], values, rtol=1e-4, atol=1e-3, err_msg=name)
+
+
+def test_there_are_plates_to_compare():
+    pictures = samples()
+    assert pictures.shape == (4, CANVAS_SIDE, CANVAS_SIDE, 3)
+    for picture in pictures:
+        blue = (picture == (20, 60, 160)).all(axis=-1)
+        assert 500 < blue.sum() < 20_000

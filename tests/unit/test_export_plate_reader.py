@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from export.graph import Graph
-from export.parity import open_session
 from export.plate_reader import ALPHABET, SEPARATORS, STEPS, Dictionary, decode, dictionary_of, samples
+from export.session import open_session
 from trident.contract import MAX_CHARACTERS, PLATE_HEIGHT, PLATE_WIDTH
 
 OUTPUTS = ["CHARACTERS", "CHARACTER_SCORES", "NUM_CHARACTERS"]

@@ -76,9 +76,23 @@ def test_every_file_is_pinned():
 def test_the_list_names_every_version():
     outcome = CliRunner().invoke(main, ["--list"])
     assert outcome.exit_code == 0
-    assert [line.split()[0] for line in outcome.output.splitlines()] == [
+    assert [line.split()[0] for line in outcome.output.splitlines() if not line.startswith(" ")] == [
         f"{component}={version}" for component, version in numbers(select(every=True))
     ]
+
+
+def test_the_list_names_every_file_under_its_network():
+    lines = iter(CliRunner().invoke(main, ["--list"]).output.splitlines())
+    for network in select(every=True):
+        assert network.repository in next(lines)
+        for asset in (*network.assets, *network.reference_assets):
+            line = next(lines)
+            assert line.startswith("    ")
+            for part in (asset.package, asset.package_version, asset.file, asset.sha256[:12], asset.repository):
+                assert part in line
+            assert asset.licence in line
+            assert ("only to compare" in line) == (asset in network.reference_assets)
+    assert next(lines, None) is None
 
 
 def test_torch_is_imported_only_to_build():

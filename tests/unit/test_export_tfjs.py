@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from export import tfjs
 from export.graph import Graph
-from export.parity import open_session
+from export.session import open_session
 from trident.errors import SetupError
 
 GENERATOR = np.random.default_rng(3)
