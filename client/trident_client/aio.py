@@ -13,7 +13,7 @@ from trident_client.errors import ClientError, SettingsError
 from trident_client.outcome import Outcome
 from trident_client.pictures import Picture, encoded
 from trident_client.results import Analysis
-from trident_client.settings import DEFAULT_TIMEOUT, TLS, Retries, address
+from trident_client.settings import DEFAULT_TIMEOUT, TLS, Retries, address, checked_headers
 from trident_client.status import ServerStatus, readiness, survey
 from trident_client.transport import AsyncGrpcTransport, AsyncTransport
 from trident_client.wire import analyze_request, read_analysis
@@ -45,7 +45,7 @@ class AsyncTridentClient:
         """The address of the server."""
         self._timeout = checked_timeout(timeout)
         self._transport: AsyncTransport = transport or AsyncGrpcTransport(
-            where, tls=tls, retries=retries or Retries(), headers=tuple((headers or {}).items())
+            where, tls=tls, retries=retries or Retries(), headers=checked_headers(headers)
         )
 
     async def __aenter__(self) -> Self:
@@ -57,7 +57,7 @@ class AsyncTridentClient:
         await self.close()
 
     async def close(self) -> None:
-        """Let go of the connection."""
+        """Let go of the connection. Calls in flight fail with ClientClosed."""
         await self._transport.close()
 
     async def analyze(self, picture: Picture, *, tensors: bool = False, timeout: float | None = None) -> Analysis:

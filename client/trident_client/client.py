@@ -13,7 +13,7 @@ from trident_client.errors import ClientError, SettingsError
 from trident_client.outcome import Outcome
 from trident_client.pictures import Picture, encoded
 from trident_client.results import Analysis
-from trident_client.settings import DEFAULT_TIMEOUT, TLS, Retries, address
+from trident_client.settings import DEFAULT_TIMEOUT, TLS, Retries, address, checked_headers
 from trident_client.status import ServerStatus, readiness, survey
 from trident_client.transport import GrpcTransport, Transport
 from trident_client.wire import analyze_request, read_analysis
@@ -51,18 +51,19 @@ class TridentClient:
             tls: Encryption and, with a certificate, mutual TLS. Unencrypted without it, unless the URL is ``grpcs://``.
             timeout: Deadline of each call in seconds, over all of its attempts.
             retries: How often to ask again when the server is unavailable.
-            headers: Sent with every call, for example a key for Triton's restricted protocols.
+            headers: Sent with every call, for example a key for Triton's restricted protocols. Values are printable
+                ASCII.
             transport: Something else than gRPC, for tests; ``tls``, ``retries`` and ``headers`` are then unused.
 
         Raises:
-            SettingsError: The URL, the timeout or a certificate cannot be used.
+            SettingsError: The URL, the timeout, a certificate or a header cannot be used.
         """
         where = address(url)
         self.url = where.target
         """The address of the server."""
         self._timeout = checked_timeout(timeout)
         self._transport: Transport = transport or GrpcTransport(
-            where, tls=tls, retries=retries or Retries(), headers=tuple((headers or {}).items())
+            where, tls=tls, retries=retries or Retries(), headers=checked_headers(headers)
         )
 
     def __enter__(self) -> Self:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import glob
 import json
 import os
+import stat
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
@@ -291,6 +292,7 @@ class _Report:
     ) -> None:
         self._as_json = as_json
         self._lines = lines
+        self._has_old_lines = lines is not None and lines is not sys.stdout
         self._threshold = threshold
         self._several = len(pictures) > 1
         self._common = _common_folder(pictures)
@@ -305,6 +307,11 @@ class _Report:
             self._folder = drawn.parent
         if self._lines is not None:
             try:
+                if self._has_old_lines:
+                    self._has_old_lines = False
+                    # A pipe or a device holds nothing to be replaced, and cannot be cut.
+                    if stat.S_ISREG(os.fstat(self._lines.fileno()).st_mode):
+                        self._lines.truncate(0)
                 self._lines.write(json.dumps(self._document(picture, outcome, drawn), ensure_ascii=False) + "\n")
                 self._lines.flush()
             except OSError as exc:
@@ -371,12 +378,25 @@ def _client(connection: dict[str, Any]) -> TridentClient:
 
 
 def _opened(jsonl: str, stack: ExitStack) -> TextIO:
+    """Where the lines go, open for writing and as it was: only the first line takes the place of what is there."""
     if jsonl == STDIN:
         return sys.stdout
+    path = Path(jsonl)
+    is_new = not path.exists()
     try:
-        return stack.enter_context(Path(jsonl).open("w", encoding="utf-8"))
+        # To append: what an earlier run wrote stays until this one has something to write, see _Report.add.
+        lines = stack.enter_context(path.open("a", encoding="utf-8"))
     except OSError as exc:
         raise click.ClickException(f"--jsonl: cannot write {jsonl}: {exc.strerror or exc}") from exc
+    if is_new:
+        stack.callback(_remove_if_empty, path)
+    return lines
+
+
+def _remove_if_empty(path: Path) -> None:
+    with suppress(OSError):
+        if path.is_file() and not path.stat().st_size:
+            path.unlink()
 
 
 def _progress(total: int, *, streams: bool) -> Progress:

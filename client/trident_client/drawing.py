@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -34,7 +35,10 @@ _PALETTE: tuple[Colour, ...] = (
 )  # fmt: skip
 _SUPERSAMPLING = 4
 _WORST_OVERLAP = 0.35  # of a label that others already cover
-_GAP = "  "  # the font's spaces are narrow
+# The built-in font's spaces are so narrow that small words run together: those between words are doubled.
+_WORD_SPACE, _SPACE = re.compile(r"(?<! ) (?! )"), "  "
+_GAP = "   "
+_LEAST_STRIP_WIDTH = 180  # pixels; below that hardly a name fits into the strip
 _STRIP_LABELS, _STRIP_CATEGORIES = 3, 12
 
 
@@ -55,11 +59,12 @@ def draw(
         picture: The analysed picture: encoded bytes, a path, a Pillow image or UINT8 pixels [H, W, 3].
         analysis: What was found in it.
         threshold: Things that score less are left out.
-        legend: Whether to add a strip below the picture with its scene and categories.
+        legend: Whether to add a strip below the picture with its scene and categories. A picture that is less than
+            180 pixels wide gets none.
         font: A font file for scripts that the built-in Noto Sans SC lacks.
 
     Returns:
-        A new RGB image of the picture's size, with ``legend`` higher by the strip.
+        A new RGB image of the picture's size, higher by the strip if there is one.
 
     Raises:
         PictureUnreadable: The picture cannot be decoded here.
@@ -97,7 +102,9 @@ def draw(
     kept_free = [label.about for label in labels]
     labels += [_Label(_object_name(thing), thing.box, colours[thing.category]) for thing in shown.objects]
     pen.write(labels, kept_free, needed=len(kept_free))
-    return _with_strip(image, shown, colours, Path(font or FONT)) if legend else image
+    if legend and image.width >= _LEAST_STRIP_WIDTH:
+        return _with_strip(image, shown, colours, Path(font or FONT))
+    return image
 
 
 def _object_name(thing: DetectedObject) -> str:
@@ -298,6 +305,7 @@ def _rows(
 def _shortened(text: str, room: float, letters: ImageFont.FreeTypeFont) -> str:
     """The text on one line, its end replaced by … if it is longer than ``room`` pixels."""
     line = "".join(character if character.isprintable() else " " for character in text)
+    line = _WORD_SPACE.sub(_SPACE, line)
     if letters.getlength(line) <= room:
         return line
     while line and letters.getlength(line + "…") > room:

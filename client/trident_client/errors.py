@@ -28,7 +28,11 @@ from trident.errors import TridentError
 
 
 class ClientError(TridentError):
-    """Base of every error of this library. ``request_id`` names the request in the server's log, where there is one."""
+    """Base of every error of this library.
+
+    ``request_id`` is the id that the request was sent with, where there was one. A server that logs verbosely names it
+    in its log.
+    """
 
     def __init__(self, message: str, *, request_id: str | None = None) -> None:
         super().__init__(message)
@@ -102,7 +106,13 @@ _BY_STATUS: dict[grpc.StatusCode, type[ClientError]] = {
 }
 
 # gRPC's own words for "no connection could be made"; what follows them is an address and an errno.
-_NO_CONNECTION = ("failed to connect to all addresses", "DNS resolution failed", "Socket closed", "recvmsg:")
+_NO_CONNECTION = (
+    "failed to connect to all addresses",
+    "DNS resolution failed",
+    "errors resolving ",
+    "Socket closed",
+    "recvmsg:",
+)
 # Triton answers UNAVAILABLE to a call that is restricted to the holders of a header.
 _RESTRICTED = "This protocol is restricted"
 _LONGEST_REASON = 300
@@ -158,4 +168,7 @@ def _without_prefix(details: str) -> str:
 def _last_reason(details: str) -> str:
     """The readable tail of gRPC's chain of reasons."""
     reason = details.partition("last error: ")[2] or details
+    if reason.startswith("errors resolving "):
+        # ``errors resolving HOST: [field:hostname lookup error:REASON]``
+        reason = reason.partition(" error:")[2].removesuffix("]") or reason
     return reason.removeprefix("UNKNOWN: ").removeprefix("UNAVAILABLE: ")[:_LONGEST_REASON]

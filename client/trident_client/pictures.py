@@ -24,7 +24,7 @@ def encoded(picture: Picture) -> bytes:
     Pillow images and arrays are encoded as PNG, which loses nothing.
 
     Raises:
-        PictureUnreadable: The file cannot be read, or there is nothing in it.
+        PictureUnreadable: The file or the image cannot be read, or there is nothing in it.
         TypeError, ValueError: The argument is no picture at all.
     """
     if isinstance(picture, bytes | bytearray | memoryview):
@@ -49,17 +49,29 @@ def _file(path: Path) -> bytes:
         data = path.read_bytes()
     except OSError as exc:
         raise PictureUnreadable(f"{path}: {exc.strerror or exc}") from exc
+    except ValueError as exc:
+        # A name that no file system takes, such as one with a NUL in it.
+        raise PictureUnreadable(f"{path}: {exc}") from exc
     if not data:
         raise PictureUnreadable(f"{path}: the file is empty")
     return data
 
 
 def _png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
     try:
-        # Level 1: on the way to a server nearby, time counts for more than bytes. Orientation in EXIF goes along.
-        image.save(buffer, format="PNG", compress_level=1, exif=image.getexif())
-    except OSError:
-        # PNG has no form for CMYK, YCbCr and the like.
-        image.convert("RGB").save(buffer, format="PNG", compress_level=1, exif=image.getexif())
+        # Pillow opens files lazily: whether this one can be decoded shows only here.
+        image.load()
+        try:
+            return _saved(image)
+        except OSError:
+            # PNG has no form for CMYK, YCbCr and the like.
+            return _saved(image.convert("RGB"), exif=image.getexif())
+    except (OSError, ValueError, SyntaxError) as exc:  # Pillow's SyntaxError is one of the file, not of a program
+        raise PictureUnreadable(f"the image of {image.width} × {image.height} pixels: {exc}") from exc
+
+
+def _saved(image: Image.Image, exif: Image.Exif | None = None) -> bytes:
+    buffer = io.BytesIO()
+    # Level 1: on the way to a server nearby, time counts for more than bytes. Orientation in EXIF goes along.
+    image.save(buffer, format="PNG", compress_level=1, exif=image.getexif() if exif is None else exif)
     return buffer.getvalue()

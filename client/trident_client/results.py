@@ -10,7 +10,6 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -18,6 +17,7 @@ import numpy.typing as npt
 
 from trident.contract import BRANCHES, NUM_LANDMARKS
 from trident_client.errors import AnswerError, UnknownSchema
+from trident_client.frozen import FrozenMapping
 
 SCHEMA = 1
 """The schema of ``RESULT`` that this library reads."""
@@ -189,7 +189,7 @@ class Analysis:
     models: Mapping[str, ModelVersion]
     """Who answered: the version of every component that was called."""
     request_id: str | None = field(default=None, compare=False)
-    """The id under which the server's log knows the request."""
+    """The id that the request was sent with; a server that logs verbosely names it in its log."""
     tensors: Tensors | None = field(default=None, compare=False, repr=False)
     """The typed outputs, if they were asked for."""
 
@@ -302,7 +302,7 @@ def parse(result: bytes | str, *, request_id: str | None = None, tensors: Tensor
             categories=root["categories"].each(_category),
             objects=tuple(_object(node, len(entities)) for node in objects),
             entities=tuple(_entity(node, len(objects)) for node in entities),
-            models=MappingProxyType({name: _model_version(node) for name, node in root["models"].members()}),
+            models=FrozenMapping({name: _model_version(node) for name, node in root["models"].members()}),
             request_id=request_id,
             tensors=tensors,
         )
@@ -318,7 +318,7 @@ def _scene_label(node: _Node) -> SceneLabel:
 def _category(node: _Node) -> CategoryScore:
     evidence = dict(node["evidence"].members())
     said = {branch: evidence[branch].optional(_Node.score) for branch in BRANCHES if branch in evidence}
-    return CategoryScore(node["name"].text(), node["score"].score(), MappingProxyType(said))
+    return CategoryScore(node["name"].text(), node["score"].score(), FrozenMapping(said))
 
 
 def _object(node: _Node, num_entities: int) -> DetectedObject:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,11 @@ class TLS:
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """When to ask again. Only UNAVAILABLE is retried: then the server has not begun to work on the request."""
+    """When to ask again. Only UNAVAILABLE is retried.
+
+    Mostly the server has then not begun to work on the request. Where the connection was lost midway it may have, and
+    asking again is harmless: an analysis changes nothing on the server.
+    """
 
     attempts: int = 4
     """Attempts for one call, the first included, 1 to 5. 1 never retries."""
@@ -135,6 +140,29 @@ def address(url: str | None) -> Address:
     if match is None or not 0 < int(match["port"] or _DEFAULT_PORT) < 2**16:
         raise SettingsError(f"url: expected host:port such as {DEFAULT_URL}, got {text!r}")
     return Address(f"{prefix}{match['host']}:{match['port'] or _DEFAULT_PORT}", secure=scheme == "grpcs")
+
+
+_HEADER_NAME = re.compile(r"[0-9a-z_.-]+")
+_HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
+
+
+def checked_headers(headers: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
+    """Headers as gRPC takes them: names in lower case, as HTTP/2 has them. Raises SettingsError for what it refuses.
+
+    Values may be secrets, so no message shows one.
+    """
+    checked = []
+    for name, value in (headers or {}).items():
+        lower = name.lower() if isinstance(name, str) else ""
+        if not _HEADER_NAME.fullmatch(lower):
+            raise SettingsError(f"headers: expected a name of letters, digits, '-', '_' and '.', got {name!r}")
+        if lower.endswith("-bin"):
+            raise SettingsError(f"headers: expected text, got {name!r}, and names that end in -bin stand for bytes")
+        if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+            got = "other characters" if isinstance(value, str) else type(value).__name__
+            raise SettingsError(f"headers: expected printable ASCII as the value of {name!r}, got {got}")
+        checked.append((lower, value))
+    return tuple(checked)
 
 
 def _pem(path: str | os.PathLike[str] | None, what: str) -> bytes | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -93,6 +94,12 @@ class AsyncGrpcTransport:
             raise _closed(self._url)
         try:
             return await getattr(self._stub, method)(request, timeout=timeout, metadata=self._headers)
+        except asyncio.CancelledError:
+            # Closing the channel cancels its calls, and looks like a cancellation of the task that waits for one.
+            task = asyncio.current_task()
+            if self._closed and (task is None or not task.cancelling()):
+                raise _closed(self._url) from None
+            raise
         except grpc.RpcError as exc:
             raise from_grpc(exc, url=self._url, method=method, timeout=timeout, request_id=request_id) from exc
 

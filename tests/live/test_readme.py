@@ -14,6 +14,11 @@ from tests.readme import ROOT, blocks, commands
 from trident.launcher import TritonServer
 
 README = ROOT / "README.md"
+PROGRAMS = [
+    pytest.param(program, id=f"{document.relative_to(ROOT)} {number}")
+    for document in (README, ROOT / "client" / "README.md")
+    for number, program in enumerate(blocks(document, "python"), start=1)
+]
 TRIDENT = Path(sys.executable).parent / "trident"
 DOCUMENTED_URL = "127.0.0.1:8001"
 
@@ -37,9 +42,9 @@ def run(command: list[str | Path], folder: Path, server: TritonServer, gallery_u
     return done.stdout
 
 
-@pytest.mark.parametrize("number", range(len(blocks(README, "python"))))
-def test_the_programs_of_the_readme_run(number, folder, server, tmp_path_factory):
-    program = blocks(README, "python")[number].replace(DOCUMENTED_URL, server.grpc_url)
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_the_programs_of_the_documents_run(program, folder, server):
+    program = program.replace(DOCUMENTED_URL, server.grpc_url)
     output = run([sys.executable, "-c", program], folder, server, "sqlite://")
     assert output.strip(), "it prints nothing"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 
 import grpc
 import pytest
@@ -146,6 +147,26 @@ def test_lines_to_standard_output_are_all_that_is_there(run, photos):
     assert [json.loads(line)["path"] for line in outcome.stdout.splitlines()] == ["a/x.png", "b/x.png", "b/deep/y.PNG"]
 
 
+def test_lines_take_the_place_of_those_of_an_earlier_run(run, photos):
+    (photos / "out.jsonl").write_text("what was there, and longer than what comes\n" * 100)
+    assert run("analyze", "a", "z.png", "--jsonl", "out.jsonl").exit_code == 0
+    lines = (photos / "out.jsonl").read_text().splitlines()
+    assert [json.loads(line)["path"] for line in lines] == ["a/x.png", "z.png"]
+
+
+def test_without_a_server_the_lines_of_an_earlier_run_stay(run, photos):
+    (photos / "out.jsonl").write_text("what was there\n")
+    for name in ("out.jsonl", "new.jsonl"):
+        outcome = run("analyze", "z.png", "--jsonl", name, "--url", "127.0.0.1:1", "--timeout", "3")
+        assert outcome.stderr.startswith("Error: cannot reach a server")
+    assert (photos / "out.jsonl").read_text() == "what was there\n"
+    assert not (photos / "new.jsonl").exists()
+
+
+def test_lines_go_to_what_is_no_file_as_well(run, photos):
+    assert run("analyze", "z.png", "--jsonl", os.devnull).exit_code == 0
+
+
 def test_json_and_lines_to_one_place_are_refused(run, photos):
     assert run("analyze", "z.png", "--json", "--jsonl", "-").exit_code == 2
 
@@ -219,6 +240,13 @@ def test_headers_are_sent(run, photos, server):
     run("analyze", "z.png", "--header", "X-Key=secret=1")
     assert server.metadata[-1]["x-key"] == "secret=1"
     assert run("analyze", "z.png", "--header", "nonsense").exit_code == 2
+
+
+def test_a_header_that_cannot_be_sent_is_one_sentence(run, photos):
+    outcome = run("analyze", "z.png", "--header", "Bad Key=1")
+    assert outcome.exit_code == 1
+    assert outcome.stderr.startswith("Error: headers: expected a name of letters")
+    assert outcome.stderr.count("\n") == 1
 
 
 def test_status_tells_versions_pins_and_digests(run):

@@ -31,6 +31,7 @@ from trident_client import (
     SettingsError,
     TridentClient,
 )
+from trident_client.errors import from_grpc
 
 UNAVAILABLE = Answer(grpc.StatusCode.UNAVAILABLE, "Exceeds maximum queue size")
 QUICK = Retries(first_backoff=0.01, longest_backoff=0.02)
@@ -224,6 +225,75 @@ def test_headers_go_with_every_call(fake):
     assert fake.metadata[0]["triton-grpc-protocol-admin"] == "key"
 
 
+class ResolvingFailed(grpc.RpcError):
+    """What gRPC raises for a host that no name server knows."""
+
+    def __init__(self, details):
+        self._details = details
+
+    def code(self):
+        return grpc.StatusCode.UNAVAILABLE
+
+    def details(self):
+        return self._details
+
+
+@pytest.mark.parametrize(
+    ("details", "reason"),
+    [
+        pytest.param(
+            "errors resolving nosuchhost.invalid:1: [field:hostname lookup error:address lookup failed for "
+            "nosuchhost.invalid:1: Domain name not found]",
+            "address lookup failed for nosuchhost.invalid:1: Domain name not found",
+            id="with its reason",
+        ),
+        pytest.param("errors resolving x: why", "errors resolving x: why", id="in other words"),
+        pytest.param("DNS resolution failed for x: why", "DNS resolution failed for x: why", id="older gRPC"),
+    ],
+)
+def test_a_host_that_nobody_knows_is_unreachable(details, reason):
+    error = from_grpc(ResolvingFailed(details), url="nosuchhost.invalid:1", method="ModelInfer", timeout=1)
+    assert type(error) is ServerUnreachable
+    assert str(error) == f"cannot reach a server at nosuchhost.invalid:1 ({reason})"
+
+
+def test_the_installed_grpc_words_an_unknown_host_as_expected():
+    """Whatever the resolver of this machine says, without a network too; only its silence says nothing."""
+    with TridentClient("nosuchhost.invalid:1", retries=Retries(attempts=1), timeout=5) as client:
+        try:
+            client.analyze(b"picture")
+        except DeadlineExceeded:
+            pytest.skip("the resolver of this machine does not answer")
+        except ServerUnavailable as exc:
+            assert type(exc) is ServerUnreachable, exc
+
+
+@pytest.mark.parametrize(
+    ("headers", "words"),
+    [
+        pytest.param({"Bad Key": "x"}, "a name of letters, .* got 'Bad Key'", id="space in a name"),
+        pytest.param({"": "x"}, "a name of letters, .* got ''", id="no name"),
+        pytest.param({":path": "x"}, "a name of letters, .* got ':path'", id="name of HTTP/2 itself"),
+        pytest.param({"schlüssel": "x"}, "a name of letters, .* got 'schlüssel'", id="name beyond ASCII"),
+        pytest.param({"key-bin": "x"}, "text, got 'key-bin'", id="name for bytes"),
+        pytest.param({"key": "secret ä"}, "as the value of 'key', got other characters", id="beyond ASCII"),
+        pytest.param({"key": "a\nb"}, "as the value of 'key', got other characters", id="two lines"),
+        pytest.param({"key": 5}, "as the value of 'key', got int", id="number"),
+    ],
+)
+@pytest.mark.parametrize("kind", [TridentClient, AsyncTridentClient])
+def test_headers_that_cannot_be_sent_are_refused(kind, headers, words):
+    with pytest.raises(SettingsError, match=f"^headers: expected .*{words}") as caught:
+        kind(headers=headers)
+    assert "secret" not in str(caught.value)
+
+
+def test_names_of_headers_are_sent_in_lower_case(fake):
+    with TridentClient(fake.url, headers={"X-Key": "a b"}) as client:
+        client.analyze(b"picture")
+    assert fake.metadata[0]["x-key"] == "a b"
+
+
 @pytest.mark.parametrize("timeout", [0, -1, float("inf"), float("nan")])
 def test_a_timeout_must_be_positive(timeout):
     with pytest.raises(SettingsError, match="timeout: expected a positive number"):
@@ -267,6 +337,41 @@ def test_what_cannot_be_read_is_named(client, tmp_path):
         client.analyze(np.zeros((2, 2, 3)))
     with pytest.raises(TypeError, match="got int"):
         client.analyze(7)
+
+
+@pytest.fixture(params=["truncated image", "empty image", "closed image", "impossible name"])
+def unreadable(request):
+    """What is a picture by its type, and cannot be read."""
+    if request.param == "impossible name":
+        return "a\0.png"
+    if request.param == "empty image":
+        return Image.new("RGB", (0, 0))
+    buffer = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(buffer, "PNG")
+    encoded = buffer.getvalue()
+    image = Image.open(io.BytesIO(encoded[: len(encoded) // 2] if request.param == "truncated image" else encoded))
+    if request.param == "closed image":
+        image.close()
+    return image
+
+
+def check_the_first_is_unreadable(outcomes):
+    first, second = outcomes
+    assert isinstance(first.error, PictureUnreadable)
+    assert isinstance(first.error.__cause__, OSError | ValueError)
+    assert second.unwrap().width == 640
+
+
+def test_an_unreadable_picture_among_many_spoils_no_other(fake, client, unreadable):
+    check_the_first_is_unreadable(list(client.analyze_many([unreadable, b"picture"])))
+    assert fake.pictures == [b"picture"]
+
+
+async def test_async_an_unreadable_picture_among_many_spoils_no_other(fake, unreadable):
+    async with AsyncTridentClient(fake.url) as client:
+        outcomes = client.analyze_many([unreadable, b"picture"])
+        check_the_first_is_unreadable([outcome async for outcome in outcomes])
+    assert fake.pictures == [b"picture"]
 
 
 # Many pictures
@@ -395,3 +500,38 @@ async def test_async_cancelling_is_not_an_error_of_ours(fake):
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+
+
+async def test_async_closing_ends_calls_in_flight(fake):
+    fake.otherwise = lambda picture: Answer(delay=1)
+    client = AsyncTridentClient(fake.url)
+    task = asyncio.create_task(client.analyze(b"picture"))
+    while not fake.requests:
+        await asyncio.sleep(0.01)
+    await client.close()
+    with pytest.raises(ClientClosed, match="is closed"):
+        await task
+    assert not task.cancelled()
+
+
+async def test_async_closing_makes_an_error_of_what_is_under_way_among_many(fake):
+    fake.otherwise = lambda picture: Answer(delay=0 if picture == b"first" else 1)
+    client = AsyncTridentClient(fake.url)
+    outcomes = client.analyze_many([b"first", b"second"], concurrency=1)
+    assert (await anext(outcomes)).error is None
+    while len(fake.requests) < 2:
+        await asyncio.sleep(0.01)
+    await client.close()
+    assert [type(outcome.error) async for outcome in outcomes] == [ClientClosed]
+
+
+async def test_async_a_cancelled_task_stays_cancelled_though_the_client_is_closed(fake):
+    fake.otherwise = lambda picture: Answer(delay=1)
+    client = AsyncTridentClient(fake.url)
+    task = asyncio.create_task(client.analyze(b"picture"))
+    while not fake.requests:
+        await asyncio.sleep(0.01)
+    task.cancel()
+    await client.close()
+    with pytest.raises(asyncio.CancelledError):
+        await task

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import pickle
 
 import pytest
 from fake_server import result
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trident_client import AnswerError, Box, FaceEntity, PlateEntity, Point, UnknownSchema, parse
+from trident_client.frozen import FrozenMapping
 
 
 def read(document):
@@ -42,6 +44,47 @@ def test_results_cannot_be_changed():
     with pytest.raises(TypeError):
         analysis.categories[0].evidence["detector"] = 1.0
     assert not hasattr(analysis, "__dict__")
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        pytest.param(lambda analysis: pickle.loads(pickle.dumps(analysis)), id="pickled"),
+        pytest.param(copy.copy, id="copied"),
+        pytest.param(copy.deepcopy, id="copied to the bottom"),
+    ],
+)
+def test_results_survive(again):
+    analysis = read(result())
+    other = again(analysis)
+    assert other == analysis
+    assert other.to_json() == analysis.to_json()
+    assert other.request_id == "r1"
+    with pytest.raises(TypeError):
+        other.models["classifier"] = None
+
+
+def test_results_can_be_hashed():
+    one, same = read(result()), read(result())
+    other = read(result(image={"width": 641, "height": 480}))
+    assert hash(one) == hash(same)
+    assert {one, same, other} == {one, other}
+
+
+def test_the_order_in_a_frozen_mapping_counts_for_nothing():
+    one, other = FrozenMapping({"a": 1, "b": 2}), FrozenMapping({"b": 2, "a": 1})
+    assert one == other == {"a": 1, "b": 2}
+    assert hash(one) == hash(other)
+    assert list(other) == ["b", "a"]
+    assert one != {"a": 1}
+
+
+def test_a_frozen_mapping_is_a_copy():
+    content = {"a": 1}
+    frozen = FrozenMapping(content)
+    content["a"] = 2
+    assert frozen == {"a": 1}
+    assert repr(frozen) == "FrozenMapping({'a': 1})"
 
 
 def test_what_was_read_is_written_the_same():

@@ -136,7 +136,7 @@ def test_names_and_plates_are_always_written_and_hide_no_face(monkeypatch):
     faces = [face([20 + 60 * i, 90, 60 + 60 * i, 140], f"Ada {i}") for i in range(5)]
     found = analysis(entities=[*faces, plate([100, 190, 180, 215], "苏A12345")], objects=[thing([0, 20, 320, 240])])
     written = spots(monkeypatch, found)
-    assert {"苏A12345", *(f"Ada {i}  0.80" for i in range(5))} <= set(written)
+    assert {"苏A12345", *(f"Ada  {i}   0.80" for i in range(5))} <= set(written)
     for spot in written.values():
         for one in faces:
             assert drawing._shared(spot, tuple(one["box"])) == 0
@@ -152,6 +152,22 @@ def test_no_line_crosses_a_plate():
 def test_a_label_longer_than_the_picture_is_cut(monkeypatch):
     (text,) = spots(monkeypatch, analysis(entities=[face([100, 100, 140, 150], "Wolfeschlegelstein" * 5)]))
     assert text.endswith("…")
+
+
+def test_words_of_a_name_stay_apart(monkeypatch):
+    """Between two words is at least a third of a letter's height, and more before the score."""
+    (text,) = spots(monkeypatch, analysis(objects=[thing([60, 80, 260, 200], "dining table")]))
+    letters = drawing._font(drawing.FONT, 12)
+    words = [letters.getlength(part) for part in ("dining", "table", "0.90")]
+    between = letters.getlength(text.removesuffix("0.90").rstrip()) - words[0] - words[1]
+    before_score = letters.getlength(text) - between - sum(words)
+    assert 4 <= between < before_score
+
+
+@pytest.mark.parametrize("width", [1, 40, 179])
+def test_a_very_small_picture_gets_no_strip(width):
+    found = analysis(width, 90, scene=[{"label": "minivan", "wnid": "n1", "score": 0.5}])
+    assert draw(Image.new("RGB", (width, 90)), found).size == (width, 90)
 
 
 def test_lines_and_letters_grow_with_the_picture():
