@@ -118,6 +118,22 @@ def png(width, height, depth, colour, rows, *chunks):
     return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + data + png_chunk(b"IEND")
 
 
+def png_of_filtered_rows(width, height, depth, colour, rows, *chunks, interlaced=False):
+    """A PNG whose compressed data are ``rows``, filter bytes and all, however many the header implies."""
+    header = png_chunk(b"IHDR", struct.pack(">LLBBBBB", width, height, depth, colour, 0, 0, interlaced))
+    data = zlib.compress(rows)
+    parts = b"".join(png_chunk(b"IDAT", data[start : start + 1000]) for start in range(0, len(data), 1000))
+    return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + parts + png_chunk(b"IEND")
+
+
+def adam7_rows(pixels):
+    """The seven passes of an interlaced PNG of 8-bit [H, W] or [H, W, C] samples, each row with filter 0."""
+    starts = ((0, 0), (0, 4), (4, 0), (0, 2), (2, 0), (0, 1), (1, 0))
+    steps = ((8, 8), (8, 8), (8, 4), (4, 4), (4, 2), (2, 2), (2, 1))
+    passes = [pixels[y::down, x::across] for (y, x), (down, across) in zip(starts, steps, strict=True)]
+    return b"".join(b"\0" + row.tobytes() for part in passes if part.shape[1] for row in part)
+
+
 def grey16_png(samples):
     """UINT16 [H, W] as a 16-bit grey PNG."""
     height, width = samples.shape
@@ -166,6 +182,57 @@ def plain_tiff(samples, order="II", photometric=None, bits=None, sample_format=1
         339: ("H", [sample_format] * channels),
     }
     return tiff(tags | {int(name[1:]): value for name, value in changes.items()}, data, order)
+
+
+def strips_tiff(pixels, rows, counts=None):
+    """An uncompressed RGB TIFF in strips of ``rows`` rows; ``counts`` overrules single lengths, ``{strip: bytes}``."""
+    height, width = pixels.shape[:2]
+    starts = range(0, height, rows)
+    lengths = [min(rows, height - start) * width * 3 for start in starts]
+    offsets = [8 + start * width * 3 for start in starts]
+    for strip, count in (counts or {}).items():
+        lengths[strip] = count
+    return plain_tiff(pixels, t273=("L", offsets), t278=("L", [rows]), t279=("L", lengths))
+
+
+def tiles_tiff(pixels, side, counts=None):
+    """An uncompressed RGB TIFF in square tiles, those at the edges padded with 0 as the format asks."""
+    height, width = pixels.shape[:2]
+    down, across = -(-height // side), -(-width // side)
+    padded = np.zeros((down * side, across * side, 3), np.uint8)
+    padded[:height, :width] = pixels
+    tiles = padded.reshape(down, side, across, side, 3).transpose(0, 2, 1, 3, 4)
+    size = side * side * 3
+    lengths = [size] * (down * across)
+    for tile, count in (counts or {}).items():
+        lengths[tile] = count
+    tags = {256: ("L", [width]), 257: ("L", [height]), 258: ("H", [8] * 3), 259: ("H", [1]), 262: ("H", [2])}
+    tags |= {277: ("H", [3]), 322: ("L", [side]), 323: ("L", [side])}
+    tags |= {324: ("L", [8 + size * tile for tile in range(down * across)]), 325: ("L", lengths)}
+    return tiff(tags, tiles.tobytes())
+
+
+def planes_tiff(pixels, counts=None):
+    """An uncompressed RGB TIFF with one plane for each colour, a strip each."""
+    height, width = pixels.shape[:2]
+    size = height * width
+    lengths = [size] * 3
+    for plane, count in (counts or {}).items():
+        lengths[plane] = count
+    flat = np.ascontiguousarray(pixels.transpose(2, 0, 1)).reshape(1, -1)
+    return plain_tiff(
+        flat,
+        t256=("L", [width]),
+        t257=("L", [height]),
+        t258=("H", [8] * 3),
+        t262=("H", [2]),
+        t273=("L", [8 + size * plane for plane in range(3)]),
+        t277=("H", [3]),
+        t278=("L", [height]),
+        t279=("L", lengths),
+        t284=("H", [2]),
+        t339=("H", [1] * 3),
+    )
 
 
 def animated_webp(frames):

@@ -113,6 +113,15 @@ class TestCutShort:
         assert "cut short or damaged" in refusal(pictures.cut(encoded, share))
 
     @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99])
+    @pytest.mark.parametrize("compression", ["group3", "group4"])
+    def test_fax_tiffs(self, compression, share):
+        """Only where the file itself ends: libtiff hides damage inside fax data."""
+        page = Image.fromarray(pictures.photo_like(320, 240)).convert("1")
+        encoded = pictures.encode(page, "TIFF", compression=compression)
+        assert prepare(encoded).width == 320
+        assert "cut short or damaged" in refusal(pictures.cut(encoded, share))
+
+    @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99])
     @pytest.mark.parametrize("progressive", [False, True], ids=["baseline", "progressive"])
     def test_large_jpegs_whose_decoding_is_scaled(self, share, progressive):
         encoded = pictures.encode(pictures.photo_like(2600, 1950), "JPEG", quality=80, progressive=progressive)
@@ -151,6 +160,122 @@ class TestCutShort:
         middle = len(encoded) // 2
         encoded[middle : middle + 40] = b"\x55" * 40
         assert "Corrupt JPEG data" in refusal(bytes(encoded))
+
+
+PNG_KINDS = {
+    "1 bit grey": (1, 0, 1),
+    "4 bit grey": (4, 0, 4),
+    "8 bit grey": (8, 0, 8),
+    "16 bit grey": (16, 0, 16),
+    "RGB": (8, 2, 24),
+    "16 bit RGB": (16, 2, 48),
+    "palette": (8, 3, 8),
+    "2 bit palette": (2, 3, 2),
+    "grey and alpha": (8, 4, 16),
+    "RGBA": (8, 6, 32),
+    "16 bit RGBA": (16, 6, 64),
+}
+
+
+class TestPngWhoseDataEndTooEarly:
+    """The zlib stream ends in good order, with its checksum, but some rows are not in it."""
+
+    WIDTH, HEIGHT = 37, 23
+
+    def made(self, kind, keep, value):
+        depth, colour, bits = PNG_KINDS[kind]
+        row = b"\0" + bytes([value]) * -(-self.WIDTH * bits // 8)
+        palette = [pictures.png_chunk(b"PLTE", bytes(range(96)) * 8)] if colour == 3 else []
+        data = row * self.HEIGHT
+        return pictures.png_of_filtered_rows(self.WIDTH, self.HEIGHT, depth, colour, data[: keep(data, row)], *palette)
+
+    @pytest.mark.parametrize("value", [0, 0x55])
+    @pytest.mark.parametrize("kind", PNG_KINDS)
+    def test_whole_is_served(self, kind, value):
+        picture = prepare(self.made(kind, lambda data, row: len(data), value))
+        assert (picture.width, picture.height) == (self.WIDTH, self.HEIGHT)
+
+    @pytest.mark.parametrize("value", [0, 0x55])
+    @pytest.mark.parametrize("kind", PNG_KINDS)
+    def test_short_by_a_byte_or_a_row_or_half_is_refused(self, kind, value):
+        for keep in (
+            lambda data, row: len(data) - 1,
+            lambda data, row: len(data) - len(row),
+            lambda data, row: len(data) // 2,
+            lambda data, row: len(row),
+        ):
+            assert "cut short or damaged" in refusal(self.made(kind, keep, value))
+
+    @pytest.mark.parametrize(("width", "height"), [(1, 1), (2, 1), (5, 1), (1, 2), (8, 8), (13, 9), (40, 30), (64, 3)])
+    def test_interlaced(self, width, height):
+        pixels = pictures.photo_like(width, height)
+        rows = pictures.adam7_rows(pixels)
+        whole = pictures.png_of_filtered_rows(width, height, 8, 2, rows, interlaced=True)
+        assert np.array_equal(prepare(whole).detail, pixels)
+        for end in (len(rows) - 1, len(rows) - 4, len(rows) * 3 // 4, 5):
+            if 0 < end < len(rows):
+                cut = pictures.png_of_filtered_rows(width, height, 8, 2, rows[:end], interlaced=True)
+                assert "cut short or damaged" in refusal(cut)
+
+    def test_a_last_row_of_black_is_a_picture(self):
+        pixels = pictures.photo_like(320, 240)
+        pixels[-40:] = 0
+        assert np.array_equal(prepare(pictures.encode(pixels)).detail, pixels)
+
+    def test_a_second_header_does_not_overrule_the_first(self):
+        pixels = pictures.photo_like(32, 24)
+        made = pictures.encode(pixels)
+        other = pictures.png_chunk(b"IHDR", struct.pack(">LLBBBBB", 32, 12, 8, 2, 0, 0, 0))
+        assert np.array_equal(prepare(made[:33] + other + made[33:]).detail, pixels)
+
+    def test_data_after_the_end_of_the_stream_do_not_count(self):
+        rows = (b"\0" + bytes([90] * 96)) * 12
+        made = pictures.png_of_filtered_rows(32, 24, 8, 2, rows, pictures.png_chunk(b"IDAT", zlib.compress(rows)))
+        assert "cut short or damaged" in refusal(made)
+
+
+class TestTiffWhoseStripsAreTooShort:
+    """Uncompressed, and the file is long enough: Pillow would read on into what follows."""
+
+    PIXELS = pictures.photo_like(50, 41)
+
+    @pytest.mark.parametrize("rows", [1, 8, 41, 100])
+    def test_whole_strips_are_served(self, rows):
+        assert np.array_equal(prepare(pictures.strips_tiff(self.PIXELS, rows)).detail, self.PIXELS)
+
+    @pytest.mark.parametrize(("strip", "count"), [(0, 100), (0, 1199), (3, 0), (5, 149), (2, 1199)])
+    def test_short_strips(self, strip, count):
+        made = pictures.strips_tiff(self.PIXELS, 8, {strip: count})
+        assert f"strip or tile {strip} has {count} bytes instead of" in refusal(made)
+
+    def test_one_strip(self):
+        assert "has 6149 bytes instead of 6150" in refusal(pictures.strips_tiff(self.PIXELS, 41, {0: 6149}))
+
+    def test_a_long_strip_does_not_make_up_for_a_short_one(self):
+        assert "cut short or damaged" in refusal(pictures.strips_tiff(self.PIXELS, 8, {1: 2000, 2: 1199}))
+
+    def test_lengths_that_are_missing(self):
+        made = pictures.plain_tiff(self.PIXELS, t278=("L", [8]), t273=("L", [8 + 1200 * n for n in range(6)]))
+        assert "strip or tile 1 has 0 bytes" in refusal(made)
+
+    def test_tiles(self):
+        assert np.array_equal(prepare(pictures.tiles_tiff(self.PIXELS, 16)).detail, self.PIXELS)
+        for tile, count in ((0, 767), (5, 0), (11, 100)):
+            assert f"strip or tile {tile} has" in refusal(pictures.tiles_tiff(self.PIXELS, 16, {tile: count}))
+
+    def test_planes(self):
+        assert np.array_equal(prepare(pictures.planes_tiff(self.PIXELS)).detail, self.PIXELS)
+        for plane in range(3):
+            assert f"strip or tile {plane} has" in refusal(pictures.planes_tiff(self.PIXELS, {plane: 2049}))
+
+    @pytest.mark.parametrize("bits", [1, 8, 16])
+    def test_grey(self, bits):
+        row = -(-50 * bits // 8)
+        flat = np.full((41, row), 0x0F, np.uint8)
+        changes = {"t256": ("L", [50]), "t258": ("H", [bits])}
+        assert prepare(pictures.plain_tiff(flat, **changes)).width == 50
+        short = pictures.plain_tiff(flat, t279=("L", [41 * row - 1]), **changes)
+        assert f"has {41 * row - 1} bytes instead of {41 * row}" in refusal(short)
 
 
 class TestMadeToCost:

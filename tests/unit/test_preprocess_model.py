@@ -58,6 +58,7 @@ def load(monkeypatch):
         get_input_tensor_by_name=lambda request, name: Tensor(name, request[name]),
     )
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", utils)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # Triton takes a __pycache__ for a change of the model
     spec = importlib.util.spec_from_file_location("preprocess_model", FOLDER / "1" / "model.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

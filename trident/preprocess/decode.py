@@ -11,7 +11,7 @@ import re
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -341,6 +341,26 @@ def _decode_webp(encoded: bytes, limits: Limits) -> Decoded:
 # PNG, BMP and TIFF --------------------------------------------------------------------------------------------------
 
 _PNG_KEPT = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_INFLATED_FROM = 65_536  # bytes handed to zlib at a time: what it leaves over is copied
+# Adam7: first column, first row, step between columns and between rows of each pass (PNG specification, 8.1).
+_PNG_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+
+
+def _png_chunks(encoded: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Name, start and end of each chunk, up to IEND and including it."""
+    position = 8
+    for _ in range(_MAX_CHUNKS):
+        length = int.from_bytes(encoded[position : position + 4], "big")
+        name = encoded[position + 4 : position + 8]
+        end = position + 12 + length
+        if end > len(encoded):
+            raise _damaged(Format.PNG, "it ends before its IEND chunk")
+        yield name, position, end
+        if name == b"IEND":
+            return
+        position = end
+    raise _damaged(Format.PNG, f"it has more than {_MAX_CHUNKS} chunks")
 
 
 def _strip_png(encoded: bytes) -> tuple[bytes, bytes | None]:
@@ -351,21 +371,57 @@ def _strip_png(encoded: bytes) -> tuple[bytes, bytes | None]:
     view = memoryview(encoded)
     kept = [view[:8]]
     exif: bytes | None = None
-    position = 8
-    for _ in range(_MAX_CHUNKS):
-        length = int.from_bytes(encoded[position : position + 4], "big")
-        name = encoded[position + 4 : position + 8]
-        end = position + 12 + length
-        if end > len(encoded):
-            raise _damaged(Format.PNG, "it ends before its IEND chunk")
-        if name in _PNG_KEPT:
-            kept.append(view[position:end])
+    for name, start, end in _png_chunks(encoded):
+        if name in _PNG_KEPT and (name != b"IHDR" or start == 8):  # a second header would overrule the first
+            kept.append(view[start:end])
         elif name == b"eXIf" and exif is None:
-            exif = encoded[position + 8 : end - 4]
-        if name == b"IEND":
-            return b"".join(kept), exif
-        position = end
-    raise _damaged(Format.PNG, f"it has more than {_MAX_CHUNKS} chunks")
+            exif = encoded[start + 8 : end - 4]
+    return b"".join(kept), exif
+
+
+def _check_png_rows(image: Image.Image, encoded: bytes) -> None:
+    """Refuse a PNG whose compressed data end, in good order, before the last row does.
+
+    Pillow serves the missing rows as zeros. Counting means to inflate twice, so it is only done where the last row is
+    all zeros. Interlaced files are always counted, since their last row does not come last.
+    """
+    last_row = image.crop((0, image.height - 1, image.width, image.height))
+    if not encoded[28] and last_row.getbbox(alpha_only=False) is not None:
+        return
+    expected = _png_data_bytes(encoded)
+    got = _inflated_bytes(
+        (encoded[start + 8 : end - 4] for name, start, end in _png_chunks(encoded) if name == b"IDAT"), expected
+    )
+    if got < expected:
+        raise _damaged(Format.PNG, f"{got} bytes of pixels instead of {expected}")
+
+
+def _png_data_bytes(encoded: bytes) -> int:
+    """Bytes of all filtered rows, which the header implies."""
+    width, height, depth, colour, _, _, interlaced = struct.unpack_from(">LLBBBBB", encoded, 16)
+    total = 0
+    for column, row, across, down in _PNG_PASSES if interlaced else ((0, 0, 1, 1),):
+        columns, rows = -(-(width - column) // across), -(-(height - row) // down)
+        if columns > 0 and rows > 0:
+            total += rows * (1 + -(-columns * depth * _PNG_CHANNELS[colour] // 8))
+    return total
+
+
+def _inflated_bytes(pieces: Iterable[bytes], enough: int) -> int:
+    """Length of a zlib stream's contents, counted until there are ``enough`` of them, a mebibyte at a time."""
+    inflater = zlib.decompressobj()
+    total = 0
+    for piece in pieces:
+        for start in range(0, len(piece), _INFLATED_FROM):
+            rest = piece[start : start + _INFLATED_FROM]
+            while rest and total < enough:
+                total += len(inflater.decompress(rest, _MEBI))
+                rest = inflater.unconsumed_tail
+            if inflater.eof or total >= enough:
+                return total
+    while total < enough and (more := inflater.decompress(b"", _MEBI)):
+        total += len(more)
+    return total
 
 
 def _decode_png(encoded: bytes, limits: Limits) -> Decoded:
@@ -407,6 +463,8 @@ def _decode_with_pillow(
             if isinstance(image, BmpImagePlugin.BmpImageFile):
                 _check_bmp(image, encoded)
             image.load()
+            if isinstance(image, PngImagePlugin.PngImageFile):
+                _check_png_rows(image, encoded)
             return Decoded(_rgb(kind, image), *image.size, orientation)
     except _UNREADABLE as error:
         raise _damaged(kind, error) from error
@@ -434,10 +492,33 @@ def _check_tiff(image: _Tiff, limits: Limits) -> int:
         covered = sum((x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in (tile.extents or (0, 0, 0, 0) for tile in image.tile))
         if covered < stored:
             raise _damaged(Format.TIFF, "it has no data for a part of the picture")
+        _check_tiff_lengths(image)
     return checked(tags.get(_TIFF_ORIENTATION))
 
 
+def _check_tiff_lengths(image: _Tiff) -> None:
+    """Refuse uncompressed strips or tiles shorter than their rows; Pillow would read on into whatever follows."""
+    tags = image.tag_v2
+    lengths = tags.get(TiffImagePlugin.STRIPBYTECOUNTS, tags.get(_TIFF_TILE_BYTE_COUNTS))
+    if lengths is None:  # old writers leave them out; then the end of the file is the limit
+        return
+    samples = tags.get(TiffImagePlugin.SAMPLESPERPIXEL, 1)
+    bits = (tags.get(TiffImagePlugin.BITSPERSAMPLE, (1,)) * samples)[:samples]
+    sample_bits = bits[0] if tags.get(TiffImagePlugin.PLANAR_CONFIGURATION) == 2 else sum(bits)
+    if len(image.tile) == 1:  # of several that cover the whole picture, Pillow reads the last
+        lengths = lengths[-1:]
+    for index, tile in enumerate(image.tile):
+        x1, y1, x2, y2 = tile.extents or (0, 0, 0, 0)
+        row = -(-(x2 - x1) * sample_bits // 8)
+        stride = tile.args[1] if isinstance(tile.args, tuple) else 0
+        expected = (y2 - y1 - 1) * max(row, stride) + row
+        got = lengths[index] if index < len(lengths) else 0
+        if got < expected:
+            raise _damaged(Format.TIFF, f"strip or tile {index} has {got} bytes instead of {expected}")
+
+
 _TIFF_ORIENTATION = 274
+_TIFF_TILE_BYTE_COUNTS = 325
 
 
 def _rgb(kind: Format, image: Image.Image) -> Pixels:
