@@ -8,14 +8,17 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
+import tritonclient.grpc as grpcclient
 
-from tests.asking import eventually
+from tests.asking import analyze, eventually
 from tests.tiny_models import CONFIG, write_repository
 from trident.errors import SetupError
 from trident.launcher import TritonServer
@@ -91,6 +94,48 @@ def test_serve_says_where_it_listens_and_stops_cleanly(
     assert process.returncode == 0, stderr
     assert "Traceback" not in stderr
     assert nothing_left(name, family)
+
+
+def test_requests_in_flight_are_answered_when_it_stops(tmp_path: Path, photo: Callable[[str], bytes]) -> None:
+    """Through all branches: one of the models calls others, which Triton refuses once it has been told to end."""
+    process = subprocess.Popen(
+        [TRIDENT, "serve", "--grpc-port=0", "--http-port=0", "--metrics-port=0", "--grace=60"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TRIDENT_GALLERY_URL": f"sqlite:///{tmp_path / 'gallery.db'}"},
+    )
+    assert process.stdout
+    try:
+        match = re.search(r"gRPC (\S+),", process.stdout.readline())
+        assert match
+        connected, answered = threading.Barrier(16), threading.Event()
+        ended = []
+
+        def request(_: int) -> str:
+            with grpcclient.InferenceServerClient(match[1]) as client:
+                assert client.is_server_live()
+                connected.wait(timeout=30)
+                (answer,) = analyze(client, photo("chelsea.png"))
+            ended.append(time.monotonic())
+            answered.set()
+            return str(answer["categories"][0]["name"])
+
+        with ThreadPoolExecutor(16) as pool:
+            answers = [pool.submit(request, index) for index in range(16)]
+            assert answered.wait(timeout=60)  # they were sent together: the others are under way
+            begin = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            assert [answer.result() for answer in answers] == ["cat"] * 16
+        _, stderr = process.communicate(timeout=90)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.communicate(timeout=90)
+
+    assert max(ended) > begin, "nothing was in flight"
+    assert process.returncode == 0, stderr
+    assert "Exit timeout expired" not in stderr
 
 
 def test_nothing_is_left_when_the_launcher_is_killed(serving: tuple[subprocess.Popen[str], str]) -> None:

@@ -6,9 +6,10 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from trident.entities.local import LocalNetworks, read_settings
+from trident.entities.local import LocalNetworks, read_limits, read_settings
 from trident.entities.settings import CALLED_NETWORKS
 from trident.errors import SetupError
+from trident.preprocess import Limits
 
 REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
 
@@ -17,6 +18,17 @@ def test_the_repositorys_settings_are_complete() -> None:
     settings = read_settings(REPOSITORY)
     assert set(settings.versions) == set(CALLED_NETWORKS)
     assert settings.gallery_url == ""
+
+
+def test_the_limits_are_those_of_preprocess(tmp_path: Path) -> None:
+    assert read_limits(REPOSITORY) == Limits(50_000_000, 64 * 2**20)
+    (tmp_path / "preprocess").mkdir()
+    (tmp_path / "preprocess" / "config.pbtxt").write_text(
+        'parameters { key: "max_megapixels" value { string_value: "2" } }'
+    )
+    assert read_limits(tmp_path).max_pixels == 2_000_000
+    with pytest.raises(SetupError, match="no model repository"):
+        read_limits(tmp_path / "nowhere")
 
 
 def test_a_folder_that_is_no_model_repository_is_named(tmp_path: Path) -> None:

@@ -161,6 +161,16 @@ def test_a_failing_network_fails_only_its_request_and_keeps_its_code(model, back
     assert second.error().message() == "face_detector version 1: the queue is full"
 
 
+def test_a_server_that_is_stopping_is_unavailable(model, backend: Backend) -> None:
+    """Triton's own code for it does not reach a model that calls another; INTERNAL would not be worth a retry."""
+    backend.failures["a", "face_detector"] = TritonError("Failed for execute: Server not ready", TritonError.INTERNAL)
+    backend.failures["b", "face_detector"] = TritonError("out of memory", TritonError.INTERNAL)
+    stopping, failing = model.execute([Request("a"), Request("b")])
+    assert stopping.error().code() == TritonError.UNAVAILABLE
+    assert stopping.error().message().endswith("Server not ready: it is stopping")
+    assert failing.error().code() == TritonError.INTERNAL
+
+
 def test_tensors_that_do_not_fit_are_the_callers_fault(model) -> None:
     bad, good = model.execute([Request("a", size=(0, 48)), Request("b")])
     assert bad.error().code() == TritonError.INVALID_ARG

@@ -3,17 +3,22 @@ from __future__ import annotations
 import logging
 import sqlite3
 import stat
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sqlalchemy import event
 
 from trident.entities.gallery import (
     Gallery,
     GalleryWatcher,
     KnownFaces,
     Snapshot,
+    _as_utc,
     clean_name,
     ensure_outside,
     resolve_url,
@@ -27,6 +32,16 @@ OTHER_NETWORK = "sha256:" + "b" * 64
 def unit(*values: float) -> np.ndarray:
     vector = np.array(values, dtype=np.float32)
     return vector / np.linalg.norm(vector)
+
+
+def damage(file: Path, vector: bytes | str, name: str, dimension: int = 4) -> None:
+    """Overwrite the stored embedding of a person."""
+    with sqlite3.connect(file) as connection:
+        connection.execute(
+            "UPDATE trident_embeddings SET vector = ?, dimension = ? "
+            "WHERE person_id = (SELECT id FROM trident_people WHERE name = ?)",
+            (vector, dimension, name),
+        )
 
 
 @pytest.fixture
@@ -119,12 +134,85 @@ class TestGallery:
         with pytest.raises(InvalidInput, match="finite values and a length above 0"):
             gallery.enroll("Ada", rows, NETWORK)
 
-    def test_a_damaged_embedding_names_the_person(self, gallery: Gallery, file: Path) -> None:
-        gallery.enroll("Ada", unit(1, 0, 0, 0)[None], NETWORK)
+    @pytest.mark.parametrize(
+        "vector",
+        [
+            pytest.param(b"", id="empty"),
+            pytest.param(b"\0\0\0", id="3 bytes"),
+            pytest.param("sixteen letters.", id="text"),
+            pytest.param(unit(1, 0).tobytes(), id="too short"),
+            pytest.param(unit(1, 0, 0, 0).tobytes() + b"\0", id="too long"),
+            pytest.param(np.zeros(4, np.float32).tobytes(), id="zeros"),
+            pytest.param(np.array([np.nan, 0, 0, 0], np.float32).tobytes(), id="not a number"),
+            pytest.param(np.array([3e38, 3e38, 0, 0], np.float32).tobytes(), id="too large"),
+        ],
+    )
+    def test_a_damaged_embedding_takes_away_nobody_else(
+        self, gallery: Gallery, file: Path, vector: bytes | str
+    ) -> None:
+        for name in ("Ada", "Bob", "Eve"):
+            gallery.enroll(name, unit(1, 0, 0, 0)[None], NETWORK)
+        damage(file, vector, "Ada")
+        snapshot = gallery.snapshot()
+        assert snapshot.by_network[NETWORK].names == ("Bob", "Eve")
+        assert snapshot.damaged == ("Ada",)
+        assert snapshot.complaint().startswith("damaged embeddings of 'Ada' are left out; forget and enrol")
+        gallery.forget("Ada")
+        assert gallery.snapshot().complaint() == ""
+
+    def test_a_row_of_another_dimension_is_the_damaged_one_though_it_comes_first(
+        self, gallery: Gallery, file: Path
+    ) -> None:
+        for name in ("Ada", "Bob", "Eve"):
+            gallery.enroll(name, unit(1, 0, 0, 0)[None], NETWORK)
+        damage(file, unit(1, 0).tobytes(), "Ada", dimension=2)
+        assert gallery.snapshot().by_network[NETWORK].names == ("Bob", "Eve")
+        assert gallery.snapshot().damaged == ("Ada",)
+
+    def test_a_date_that_is_none_is_one_sentence(self, gallery: Gallery, file: Path) -> None:
+        gallery.enroll("Ada", unit(1, 0)[None], NETWORK)
         with sqlite3.connect(file) as connection:
-            connection.execute("UPDATE trident_embeddings SET vector = x'00000000'")
-        with pytest.raises(SetupError, match="'Ada' is damaged"):
-            gallery.snapshot()
+            connection.execute("UPDATE trident_embeddings SET created = 'yesterday'")
+        with pytest.raises(SetupError, match="cannot read it: a value in it is damaged"):
+            gallery.people()
+
+    def test_somebody_else_enrols_the_same_name_first(self, gallery: Gallery, file: Path) -> None:
+        gallery.enroll("Bob", unit(1, 0)[None], NETWORK)
+        rivals = [Gallery(f"sqlite:///{file}")]
+
+        @event.listens_for(gallery._engine, "before_cursor_execute")
+        def overtake(_connection, _cursor, statement: str, *_: object) -> None:
+            if rivals and statement.startswith("INSERT INTO trident_people"):
+                rivals.pop().enroll("Ada", unit(0, 1)[None], NETWORK)
+
+        gallery.enroll("Ada", unit(1, 1)[None], NETWORK)
+
+        assert not rivals
+        assert {person.name: person.embeddings for person in gallery.people()} == {
+            "Ada": {NETWORK: 2},
+            "Bob": {NETWORK: 1},
+        }
+
+    def test_the_very_first_enrolments_may_come_at_once(self, tmp_path: Path) -> None:
+        together = threading.Barrier(4)
+
+        def enroll(url: str) -> None:
+            with Gallery(url) as own:
+                together.wait()
+                own.enroll("Ada", unit(1, 0)[None], NETWORK)
+
+        with ThreadPoolExecutor(4) as pool:
+            for round_ in range(5):
+                url = f"sqlite:///{tmp_path}/{round_}.db"
+                list(pool.map(enroll, [url] * 4))
+                assert Gallery(url).people()[0].embeddings == {NETWORK: 4}
+
+    def test_times_are_in_utc_whatever_the_database_makes_of_them(self) -> None:
+        noon = datetime(2024, 5, 1, 12, tzinfo=UTC)
+        assert _as_utc(noon.replace(tzinfo=None)) == noon
+        in_tokyo = _as_utc(noon.astimezone(timezone(timedelta(hours=9))))
+        assert in_tokyo == noon
+        assert f"{in_tokyo:%H:%M}" == "12:00"
 
     def test_a_file_that_is_no_database_is_one_sentence(self, gallery: Gallery, file: Path) -> None:
         file.parent.mkdir()
@@ -213,6 +301,40 @@ class TestWatcher:
                 assert watcher.snapshot.by_network[NETWORK].names == ("Ada",)
             finally:
                 watcher.stop()
+
+    def test_a_damaged_embedding_is_mentioned_once(
+        self, gallery: Gallery, file: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        for name in ("Ada", "Bob"):
+            gallery.enroll(name, unit(1, 0)[None], NETWORK)
+        damage(file, b"\0\0\0", "Ada")
+        watcher = GalleryWatcher(Gallery(f"sqlite:///{file}"), seconds=0.01)
+        try:
+            time.sleep(0.1)
+            assert watcher.snapshot.by_network[NETWORK].names == ("Bob",)
+            assert caplog.text.count("damaged embeddings of 'Ada' are left out") == 1
+        finally:
+            watcher.stop()
+
+    def test_the_thread_outlives_any_error(
+        self, gallery: Gallery, file: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        gallery.enroll("Ada", unit(1, 0)[None], NETWORK)
+        watched = Gallery(f"sqlite:///{file}")
+        watcher = GalleryWatcher(watched, seconds=0.01)
+
+        def fail() -> str:
+            raise RuntimeError("the driver has a bug")
+
+        try:
+            with monkeypatch.context() as broken:
+                broken.setattr(watched, "stamp", fail)
+                wait_for(lambda: "the driver has a bug" in caplog.text)
+                assert watcher.snapshot.by_network[NETWORK].names == ("Ada",)
+            gallery.enroll("Bob", unit(0, 1)[None], NETWORK)
+            wait_for(lambda: watcher.snapshot.by_network[NETWORK].names == ("Ada", "Bob"))
+        finally:
+            watcher.stop()
 
     def test_stopping_ends_the_thread(self, gallery: Gallery) -> None:
         watcher = GalleryWatcher(gallery, seconds=0.01)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import shutil
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from trident.commands import gallery as commands
 from trident.contract import DETAIL_SIDE, MAX_BOXES
 from trident.entities.gallery import Gallery
 from trident.errors import InvalidInput, SetupError
+from trident.preprocess import Limits
 from trident.provenance import Provenance, pack
 
 FACE_SHAPE = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]])
@@ -172,6 +175,51 @@ def test_list_works_without_exported_networks(tmp_path: Path, url: str, monkeypa
     assert "The networks are not exported here" in result.output
 
 
+@pytest.mark.parametrize("name", ["Bad [/x] tag", "[bold]Ada", "Ada \\[x]"])
+def test_names_are_shown_as_they_are(tmp_path: Path, url: str, name: str) -> None:
+    red = photo(tmp_path / "red.png", ("red", 100, 100, 200))
+    for arguments in (("enroll", name, red), ("list",), ("forget", name)):
+        result = run(*arguments, "--url", url)
+        assert result.exit_code == 0, result.exception
+        assert name in result.output
+
+
+def test_a_file_name_with_brackets_is_shown_as_it_is(tmp_path: Path) -> None:
+    # The title is broken to the table's width: anywhere, so the line breaks are taken out.
+    url = f"sqlite:///{tmp_path}/[red].db"
+    run("enroll", "Ada", photo(tmp_path / "red.png", ("red", 100, 100, 200)), "--url", url)
+    assert "[red].db" in "".join(run("list", "--url", url).output.split())
+
+
+def test_a_damaged_embedding_does_not_keep_others_from_enrolling(tmp_path: Path, url: str) -> None:
+    red = photo(tmp_path / "red.png", ("red", 100, 100, 200))
+    run("enroll", "Ada", red, "--url", url)
+    with sqlite3.connect(tmp_path / "gallery.db") as connection:
+        connection.execute("UPDATE trident_embeddings SET vector = x'000000'")
+    result = run("enroll", "Bo", red, "--url", url)
+    assert result.exit_code == 0, result.exception
+    assert "Mind: damaged embeddings of 'Ada' are left out" in result.output
+    with Gallery(url) as gallery:
+        assert gallery.snapshot().by_network[DIGEST].names == ("Bo",)
+
+
+def test_what_the_server_refuses_is_not_enrolled(tmp_path: Path, url: str) -> None:
+    for model in ("entity_recognizer", "preprocess"):
+        (tmp_path / "models" / model).mkdir(parents=True)
+        shutil.copy(REPOSITORY / model / "config.pbtxt", tmp_path / "models" / model)
+    config = tmp_path / "models" / "preprocess" / "config.pbtxt"
+    limit = 'key: "max_megapixels" value { string_value: "'
+    assert f'{limit}50"' in config.read_text()
+    config.write_text(config.read_text().replace(f'{limit}50"', f'{limit}0.3"'))
+    red = photo(tmp_path / "red.png", ("red", 100, 100, 200))
+
+    result = run("enroll", "Ada", red, "--url", url, "--model-repository", tmp_path / "models")
+
+    assert result.exit_code == 1
+    assert "640" in result.output
+    assert "nothing was enrolled" in result.output
+
+
 def test_failures_are_the_projects_own(tmp_path: Path, url: str) -> None:
     red = photo(tmp_path / "red.png", ("red", 100, 100, 200))
     assert isinstance(run("forget", "Nobody", "--url", url).exception, InvalidInput)
@@ -184,6 +232,6 @@ def test_failures_are_the_projects_own(tmp_path: Path, url: str) -> None:
 def test_the_canonical_pixels_are_those_of_preprocess() -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (4000, 2000), "red").save(buffer, "PNG")
-    pictures = commands._canonical(buffer.getvalue())
+    pictures = commands._canonical(buffer.getvalue(), Limits())
     assert pictures.size(0) == (4000, 2000)
     assert pictures.detail_of(0).shape == (DETAIL_SIDE // 2, DETAIL_SIDE, 3)

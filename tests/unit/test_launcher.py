@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import http.server
+import json
 import os
+import signal
 import socket
+import subprocess
 import sys
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
+from click.testing import CliRunner
 
 from tests.tiny_models import write_repository
+from trident.commands.serve import serve
 from trident.errors import SetupError
 from trident.launcher import TritonServer, installation, log, ports
 from trident.launcher.installation import Installation, assemble_backends, find_installation, find_libpython
@@ -311,3 +321,140 @@ class TestRunFolder:
         leftovers.run_folders().chmod(0o777)
         with pytest.raises(SetupError, match="is not a folder of yours alone"):
             RunFolder.create()
+
+
+class FakeTriton(http.server.BaseHTTPRequestHandler):
+    """Triton's model control over HTTP; ``states`` are what the repository's index shows, the last for good."""
+
+    states: ClassVar[list[str]]
+    paths: ClassVar[list[str]]
+
+    def do_POST(self) -> None:
+        self.paths.append(self.path)
+        body = b""
+        if self.path == "/v2/repository/index":
+            state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
+            other = {"name": "other", "version": "1", "state": "READY"}
+            body = json.dumps([other, {"name": "linear", "version": "1", "state": state}]).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class TestStopping:
+    """``stop`` with a process in the guard's place, and with Triton's HTTP side."""
+
+    @pytest.fixture
+    def triton(self) -> Iterator[http.server.ThreadingHTTPServer]:
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), FakeTriton) as fake:
+            FakeTriton.states, FakeTriton.paths = ["UNLOADING"], []
+            thread = threading.Thread(target=fake.serve_forever, args=(0.01,))
+            thread.start()
+            yield fake
+            fake.shutdown()
+            thread.join()
+
+    @staticmethod
+    def running(http_port: int, grace_s: float) -> tuple[TritonServer, subprocess.Popen[bytes]]:
+        server = TritonServer(model="linear", grace_s=grace_s)
+        # Ends when it is told to, as the guard does.
+        guard = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read(1)"], stdin=subprocess.PIPE)
+        server.ports["HTTP"] = http_port
+        server._guard, server._serving = guard, True
+        return server, guard
+
+    def test_the_model_is_unloaded_and_waited_for_before_triton_is_told(
+        self, triton: http.server.ThreadingHTTPServer
+    ) -> None:
+        FakeTriton.states = ["UNLOADING", "UNLOADING", "UNAVAILABLE"]
+        server, guard = self.running(triton.server_port, grace_s=30.0)
+
+        server.stop()
+
+        assert FakeTriton.paths == ["/v2/repository/models/linear/unload", *["/v2/repository/index"] * 3]
+        assert guard.returncode == 0
+
+    def test_it_waits_no_longer_than_the_grace(self, triton: http.server.ThreadingHTTPServer) -> None:
+        server, guard = self.running(triton.server_port, grace_s=0.5)
+        begin = time.monotonic()
+
+        server.stop()
+
+        assert 0.5 <= time.monotonic() - begin < 5.0
+        assert guard.returncode == 0
+
+    def test_it_can_be_hurried(self, triton: http.server.ThreadingHTTPServer) -> None:
+        server, guard = self.running(triton.server_port, grace_s=60.0)
+        threading.Timer(0.3, server.hurry).start()
+        begin = time.monotonic()
+
+        server.stop()
+
+        assert 0.3 <= time.monotonic() - begin < 10.0
+        assert guard.returncode == 0
+
+    def test_an_interrupt_while_it_waits_still_ends_the_server(
+        self, triton: http.server.ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        server, guard = self.running(triton.server_port, grace_s=60.0)
+
+        def interrupt() -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(server, "_drain", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            server.stop()
+        assert guard.returncode == 0
+
+    def test_without_http_it_does_not_wait(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as closed:
+            port = closed.getsockname()[1]
+        server, guard = self.running(port, grace_s=60.0)
+        begin = time.monotonic()
+
+        server.stop()
+
+        assert time.monotonic() - begin < 10.0
+        assert guard.returncode == 0
+
+
+@pytest.mark.parametrize("again", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_hurries_serve_and_cuts_nothing_short(
+    monkeypatch: pytest.MonkeyPatch, again: signal.Signals
+) -> None:
+    happened: list[str] = []
+
+    class Server:
+        grpc_url = http_url = metrics_url = "here"
+
+        def __init__(self, *_: object, **options: object) -> None:
+            happened.append(f"grace {options['grace_s']}")
+
+        def start(self) -> None:
+            happened.append("start")
+
+        def wait(self) -> int:
+            signal.raise_signal(signal.SIGTERM)
+            raise AssertionError("not stopped")
+
+        def hurry(self) -> None:
+            happened.append("hurry")
+
+        def stop(self) -> None:
+            signal.raise_signal(again)
+            happened.append("stopped")
+
+    monkeypatch.setattr("trident.commands.serve.TritonServer", Server)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        result = CliRunner().invoke(serve, ["--grace=7"])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    assert result.exit_code == 0, result.exception
+    assert happened == ["grace 7.0", "start", "hurry", "stopped"]

@@ -10,6 +10,7 @@ import click
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from trident.contract import FACE_SIDE
 from trident.entities.faces import find_faces
@@ -20,13 +21,13 @@ from trident.entities.gallery import (
     clean_name,
     ensure_outside,
 )
-from trident.entities.local import LocalNetworks, read_settings
+from trident.entities.local import LocalNetworks, read_limits, read_settings
 from trident.entities.pictures import Pictures
 from trident.entities.settings import Settings
 from trident.entities.types import Box, Identity
 from trident.errors import InvalidInput, SetupError
 from trident.layout import DEFAULT_REPOSITORY
-from trident.preprocess import prepare
+from trident.preprocess import Limits, prepare
 from trident.provenance import unpack
 
 MIN_ENROLL_SCORE = 0.5
@@ -75,6 +76,7 @@ def enroll(name: str, photos: tuple[Path, ...], url: str | None, model_repositor
     """
     name = clean_name(name)
     settings = read_settings(model_repository)
+    limits = read_limits(model_repository)
     networks = LocalNetworks(model_repository, settings.versions)
     found: list[Enrollable] = []
     failed = 0
@@ -82,7 +84,7 @@ def enroll(name: str, photos: tuple[Path, ...], url: str | None, model_repositor
         ensure_outside(people, model_repository)
         for photo in photos:
             try:
-                best = _largest_face(photo, networks, settings)
+                best = _largest_face(photo, networks, settings, limits)
             except (InvalidInput, OSError) as exc:
                 reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
                 click.echo(f"{photo}: not enrolled: {reason}", err=True)
@@ -97,6 +99,8 @@ def enroll(name: str, photos: tuple[Path, ...], url: str | None, model_repositor
         embeddings = np.stack([best.embedding for best in found])
         network = found[0].network
         before = people.snapshot()
+        if complaint := before.complaint():
+            click.echo(f"Mind: {complaint}.", err=True)
         _say_likeness(name, before.match(embeddings, network, settings.identity_threshold))
         people.enroll(name, embeddings, network)
         click.echo(f"{name}: {len(found)} face{'s' if len(found) > 1 else ''} enrolled in {people}")
@@ -119,13 +123,15 @@ def list_people(url: str | None, model_repository: Path) -> None:
             return
         settings = read_settings(model_repository)
         current = _current_network(LocalNetworks(model_repository, settings.versions))
-        table = Table("name", "faces", "network", "enrolled (UTC)", title=str(database))
+        table = Table("name", "faces", "network", "enrolled (UTC)", title=Text(str(database)))
         foreign = 0
         for person in people:
             for network, count in sorted(person.embeddings.items()):
                 mark = "" if current is None else " (in use)" if network == current else " (another: never compared)"
                 foreign += count if current is not None and network != current else 0
-                table.add_row(person.name, str(count), _short(network) + mark, f"{person.enrolled:%Y-%m-%d %H:%M}")
+                # As Text: a name may hold square brackets, which Rich would read as markup.
+                cells = (person.name, str(count), _short(network) + mark, f"{person.enrolled:%Y-%m-%d %H:%M}")
+                table.add_row(*map(Text, cells))
         console.print(table)
     if current is None:
         click.echo(
@@ -154,14 +160,14 @@ def _say_foreign(count: int, version: int) -> None:
     )
 
 
-def _largest_face(photo: Path, networks: LocalNetworks, settings: Settings) -> Enrollable:
+def _largest_face(photo: Path, networks: LocalNetworks, settings: Settings, limits: Limits) -> Enrollable:
     """Find and embed the largest face of a photo.
 
     Raises:
         InvalidInput: it is no picture that can be served, or shows no face.
         OSError: it cannot be read.
     """
-    pictures = _canonical(photo.read_bytes())
+    pictures = _canonical(photo.read_bytes(), limits)
     found = asyncio.run(find_faces(pictures, networks.infer, settings))
     faces = [face for face in found if face.score >= MIN_ENROLL_SCORE]
     largest = max(faces, key=lambda face: face.area, default=None)
@@ -172,9 +178,9 @@ def _largest_face(photo: Path, networks: LocalNetworks, settings: Settings) -> E
     return Enrollable(largest.box, largest.embedding, largest.network, len(faces))
 
 
-def _canonical(encoded: bytes) -> Pictures:
+def _canonical(encoded: bytes, limits: Limits) -> Pictures:
     """What the server's preprocess makes of one encoded picture."""
-    canonical = prepare(encoded)
+    canonical = prepare(encoded, limits)
     return Pictures(
         canonical.canvas[None], canonical.detail[None], np.array([[canonical.width, canonical.height]], dtype=np.int32)
     )

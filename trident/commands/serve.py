@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
@@ -21,11 +22,9 @@ class _Stopped(BaseException):
     """SIGINT or SIGTERM came. Not an Exception, so that no handler on its way swallows it."""
 
 
-def _stop(*_: int | FrameType | None) -> None:
-    # Once is enough: the way down is bounded, and a second signal must not cut the clearing short.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise _Stopped
+def _on_stop_signals(handler: Callable[[int, FrameType | None], object]) -> None:
+    signal.signal(signal.SIGINT, handler)
+    signal.signal(signal.SIGTERM, handler)
 
 
 @click.command()
@@ -45,7 +44,11 @@ def _stop(*_: int | FrameType | None) -> None:
     "--start-timeout", type=float, default=300.0, show_default=True, help="Seconds that the models may take to load."
 )
 @click.option(
-    "--grace", type=float, default=15.0, show_default=True, help="Seconds that requests may take when it stops."
+    "--grace",
+    type=float,
+    default=15.0,
+    show_default=True,
+    help="Seconds that requests in flight may take when it stops, before the models are unloaded.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Show Triton's whole log, not only warnings and errors.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- TRITON_OPTION...]")
@@ -86,8 +89,13 @@ def serve(
         start_timeout_s=start_timeout,
         grace_s=grace,
     )
-    signal.signal(signal.SIGINT, _stop)
-    signal.signal(signal.SIGTERM, _stop)
+
+    def stop(*_: object) -> None:
+        # A second signal waits for no more requests; it must not cut the clearing short, which is bounded.
+        _on_stop_signals(lambda *_: server.hurry())
+        raise _Stopped
+
+    _on_stop_signals(stop)
     try:
         with console.status("Loading the models…"):
             server.start()
@@ -100,6 +108,6 @@ def serve(
         code = server.wait()
         raise SetupError(f"Triton ended by itself with exit code {code}: {server.failure()}")
     except _Stopped:
-        click.echo("Stopping.", err=True)
+        click.echo("Stopping, once the requests in flight are answered; Ctrl-C again does not wait for them.", err=True)
     finally:
         server.stop()

@@ -12,6 +12,7 @@ import sqlite3
 import threading
 import unicodedata
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -45,7 +46,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from trident.entities.types import Identity
@@ -57,6 +58,9 @@ URL_VARIABLE = "TRIDENT_GALLERY_URL"
 MAX_NAME_LENGTH = 200
 _CONNECT_SECONDS = 3
 _ONLY_ROW = 1
+_ENROLL_ATTEMPTS = 4
+"""Others who enrol at the same time can be first with the tables, with the person and with the stamp."""
+_LENGTH_TOLERANCE = 1e-3
 
 _metadata = MetaData()
 _people = Table(
@@ -135,6 +139,8 @@ class Snapshot:
     """Changes with every change of the gallery; empty for a gallery that does not exist yet."""
     by_network: Mapping[str, KnownFaces] = field(default_factory=dict)
     """What is known, by the digest of the network that made it."""
+    damaged: tuple[str, ...] = ()
+    """Who has embeddings that cannot be used and are left out."""
 
     def match(self, queries_MD: Embeddings, network: str, threshold: float) -> list[Identity | None]:
         """Like ``KnownFaces.match``, among the embeddings made by ``network`` only."""
@@ -144,6 +150,13 @@ class Snapshot:
     def foreign(self, network: str) -> int:
         """How many embeddings were made by other networks than this one and are therefore never compared with it."""
         return sum(len(known.names) for digest, known in self.by_network.items() if digest != network)
+
+    def complaint(self) -> str:
+        """One sentence about the damaged embeddings; empty where there are none."""
+        if not self.damaged:
+            return ""
+        names = ", ".join(map(repr, self.damaged))
+        return f"damaged embeddings of {names} are left out; forget and enrol again whom they belong to"
 
 
 class Gallery:
@@ -205,28 +218,38 @@ class Gallery:
         now = datetime.now(UTC)
         with self._errors("write"):
             self._make_private_file()
-            _metadata.create_all(self._engine)
-            with self._engine.begin() as connection:
-                person_id = connection.scalar(select(_people.c.id).where(_people.c.name == name))
-                if person_id is None:
-                    added = connection.execute(insert(_people).values(name=name)).inserted_primary_key
-                    person_id = added[0] if added is not None else None
-                connection.execute(
-                    insert(_embeddings),
-                    [
-                        {
-                            "person_id": person_id,
-                            "network": network,
-                            "dimension": rows.shape[1],
-                            "vector": row.astype("<f4").tobytes(),
-                            "created": now,
-                        }
-                        for row in rows
-                    ],
-                )
-                stamp = uuid.uuid4().hex
-                if connection.execute(update(_revision).values(stamp=stamp)).rowcount == 0:
-                    connection.execute(insert(_revision).values(id=_ONLY_ROW, stamp=stamp))
+            for attempt in range(1, _ENROLL_ATTEMPTS + 1):
+                try:
+                    _metadata.create_all(self._engine)
+                    self._add(name, rows, network, now)
+                except DBAPIError as exc:
+                    if attempt == _ENROLL_ATTEMPTS or not _was_first(exc):
+                        raise
+                else:
+                    return
+
+    def _add(self, name: str, rows_ND: Embeddings, network: str, now: datetime) -> None:
+        with self._engine.begin() as connection:
+            person_id = connection.scalar(select(_people.c.id).where(_people.c.name == name))
+            if person_id is None:
+                added = connection.execute(insert(_people).values(name=name)).inserted_primary_key
+                person_id = added[0] if added is not None else None
+            connection.execute(
+                insert(_embeddings),
+                [
+                    {
+                        "person_id": person_id,
+                        "network": network,
+                        "dimension": rows_ND.shape[1],
+                        "vector": row.astype("<f4").tobytes(),
+                        "created": now,
+                    }
+                    for row in rows_ND
+                ],
+            )
+            stamp = uuid.uuid4().hex
+            if connection.execute(update(_revision).values(stamp=stamp)).rowcount == 0:
+                connection.execute(insert(_revision).values(id=_ONLY_ROW, stamp=stamp))
 
     def forget(self, name: str) -> int:
         """Delete a person for good, and give the number of embeddings that went.
@@ -271,7 +294,7 @@ class Gallery:
                 with self._engine.connect() as connection:
                     for name, network, count, created in connection.execute(query):
                         counts.setdefault(name, {})[network] = count
-                        when = created if created.tzinfo else created.replace(tzinfo=UTC)
+                        when = _as_utc(created)
                         enrolled[name] = min(when, enrolled.get(name, when))
         return [Person(name, counts[name], enrolled[name]) for name in counts]
 
@@ -290,6 +313,8 @@ class Gallery:
     def snapshot(self) -> Snapshot:
         """Everything that is needed to recognize people, in memory.
 
+        A damaged embedding is left out, so that it takes nobody else's name away; ``Snapshot.damaged`` says whose.
+
         Raises:
             SetupError: the database cannot be read.
         """
@@ -297,6 +322,7 @@ class Gallery:
             _people, _embeddings
         )
         rows: dict[str, list[tuple[str, Embeddings]]] = {}
+        damaged: set[str] = set()
         with self._errors("read"):
             if not self._exists():
                 return Snapshot()
@@ -304,21 +330,19 @@ class Gallery:
                 # The stamp is read first: a change in between makes the next look load again, never miss something.
                 stamp = connection.scalar(select(_revision.c.stamp)) or ""
                 for name, network, dimension, vector in connection.execute(query.order_by(_embeddings.c.id)):
-                    embedding = np.frombuffer(vector, dtype="<f4").astype(np.float32)
-                    others = rows.get(network)
-                    if len(embedding) != dimension or (others and len(others[0][1]) != dimension):
-                        raise SetupError(
-                            f"gallery {self}: an embedding of {name!r} is damaged (expected {dimension} values, got "
-                            f"{len(embedding)}); forget and enrol this person again"
-                        )
-                    rows.setdefault(network, []).append((name, embedding))
-        return Snapshot(
-            stamp,
-            {
-                network: KnownFaces(tuple(name for name, _ in found), np.stack([embedding for _, embedding in found]))
-                for network, found in rows.items()
-            },
-        )
+                    embedding = _read_embedding(vector, dimension)
+                    if embedding is None:
+                        damaged.add(name)
+                    else:
+                        rows.setdefault(network, []).append((name, embedding))
+        by_network = {}
+        for network, found in rows.items():
+            # One network's embeddings are all of one length: a row of another is the one that is wrong.
+            usual = Counter(len(embedding) for _, embedding in found).most_common(1)[0][0]
+            damaged |= {name for name, embedding in found if len(embedding) != usual}
+            kept = [(name, embedding) for name, embedding in found if len(embedding) == usual]
+            by_network[network] = KnownFaces(tuple(name for name, _ in kept), np.stack([row for _, row in kept]))
+        return Snapshot(stamp, by_network, tuple(sorted(damaged)))
 
     def _exists(self) -> bool:
         if self.file is not None and not self.file.exists():
@@ -350,12 +374,15 @@ class Gallery:
             lines = str(getattr(exc, "orig", None) or exc).strip().splitlines()
             reason = lines[0] if lines else type(exc).__name__
             raise SetupError(f"gallery {self}: cannot {verb} it: {reason}") from exc
+        except (TypeError, ValueError) as exc:
+            # SQLite keeps any value in any column: a date that is none, for one.
+            raise SetupError(f"gallery {self}: cannot {verb} it: a value in it is damaged ({exc})") from exc
 
 
 class GalleryWatcher:
     """Keeps a snapshot of a gallery up to date from a thread of its own, so that no request waits for the database.
 
-    A database that is down keeps the last snapshot, and is mentioned once in the log until it is back.
+    A database that is down or damaged keeps the last snapshot, and is mentioned once in the log until it is back.
     """
 
     def __init__(self, gallery: Gallery, *, seconds: float = 1.0, logger: logging.Logger | None = None) -> None:
@@ -394,14 +421,42 @@ class GalleryWatcher:
                 self._snapshot = self._gallery.snapshot()
                 people = {name for known in self._snapshot.by_network.values() for name in known.names}
                 self._logger.info("gallery %s: %d people", self._gallery, len(people))
+                if complaint := self._snapshot.complaint():
+                    self._logger.warning("gallery %s: %s", self._gallery, complaint)
         except SetupError as exc:
             if not self._down:
                 self._logger.error("%s; going on with what is known", exc)
+            self._down = True
+        except Exception as exc:  # the thread has to outlive whatever a database and its driver come up with
+            if not self._down:
+                self._logger.error("gallery %s: %r; going on with what is known", self._gallery, exc, exc_info=exc)
             self._down = True
         else:
             if self._down:
                 self._logger.info("gallery %s: can be read again", self._gallery)
             self._down = False
+
+
+def _read_embedding(vector: object, dimension: int) -> Embeddings | None:
+    """One stored embedding, ``[D]``; None if it is not what enrolling writes: ``dimension`` values of length 1."""
+    # SQLite keeps any value in any column, text among the bytes too.
+    if not isinstance(vector, bytes) or not vector or len(vector) != 4 * dimension:
+        return None
+    embedding = np.frombuffer(vector, dtype="<f4").astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        length = float(np.linalg.norm(embedding))
+    # Not the other way round: the length may be NaN.
+    return embedding if abs(length - 1.0) <= _LENGTH_TOLERANCE else None
+
+
+def _as_utc(created: datetime) -> datetime:
+    """A stored time in UTC: SQLite gives it without a zone, PostgreSQL in the zone of the session."""
+    return created.astimezone(UTC) if created.tzinfo else created.replace(tzinfo=UTC)
+
+
+def _was_first(error: DBAPIError) -> bool:
+    """Whether somebody else has just added what was to be added."""
+    return isinstance(error, IntegrityError) or "already exists" in str(error.orig)
 
 
 def clean_name(name: str) -> str:

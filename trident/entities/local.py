@@ -15,6 +15,9 @@ from trident.entities.networks import Tensors
 from trident.entities.settings import RECOGNIZER, Settings
 from trident.errors import SetupError
 from trident.model_config import CONFIG_NAME, check_is_there, network_file, read_config, string_parameters
+from trident.preprocess import Limits
+
+_PREPROCESS = "preprocess"
 
 
 def read_settings(model_repository: Path) -> Settings:
@@ -25,6 +28,16 @@ def read_settings(model_repository: Path) -> Settings:
     """
     check_is_there(model_repository)
     return Settings.from_parameters(string_parameters(read_config(model_repository / RECOGNIZER / CONFIG_NAME)))
+
+
+def read_limits(model_repository: Path) -> Limits:
+    """The limits in ``preprocess/config.pbtxt`` of a model repository: what the server refuses, enrolling refuses.
+
+    Raises:
+        SetupError: the repository or the file is missing, or a limit cannot be understood.
+    """
+    check_is_there(model_repository)
+    return Limits.from_parameters(string_parameters(read_config(model_repository / _PREPROCESS / CONFIG_NAME)))
 
 
 class LocalNetworks:

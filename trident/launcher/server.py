@@ -33,6 +33,8 @@ _UNLOAD_S = 5.0
 """How long the models may take to unload, after the grace."""
 _CLEAR_S = 10.0
 """How long the guard may take to clear the leftovers."""
+_DRAIN_LOOK_S = 0.05
+_DRAIN_CALL_S = 2.0
 
 LogSink = Callable[[log.Entry], None]
 """Is called with every line of the server's log, from a thread of its own."""
@@ -58,7 +60,7 @@ class TritonServer:
         auto_complete: Let Triton fill in what a configuration lacks. The project's own lack nothing.
         log_sink: Gets every line of the server's log.
         start_timeout_s: How long the models may take to load.
-        grace_s: How long requests in flight may take when the server stops, until it is killed.
+        grace_s: How long requests in flight may take when the server stops; see ``stop``.
     """
 
     def __init__(
@@ -92,6 +94,8 @@ class TritonServer:
         self._folder: RunFolder | None = None
         self._reader: threading.Thread | None = None
         self._entries: collections.deque[log.Entry] = collections.deque(maxlen=_KEPT_LINES)
+        self._serving = False
+        self._hurried = threading.Event()
 
     @property
     def grpc_url(self) -> str:
@@ -145,6 +149,7 @@ class TritonServer:
         if self._guard is not None:
             raise RuntimeError("this server has been started before: stop it first")
         check_repository(self.repository, self.model)
+        self._hurried.clear()
         for attempt in range(_PORT_ATTEMPTS):
             self.ports = ports.resolve(self.host, self._wanted_ports)
             try:
@@ -158,10 +163,49 @@ class TritonServer:
                 self.stop()
                 raise
             else:
+                self._serving = True
                 return
 
     def stop(self) -> None:
-        """Stop the server: requests in flight get the grace, then it is killed. Harmless when it does not run."""
+        """Stop the server. Harmless when it does not run.
+
+        First ``model`` takes no more requests (they get NOT_FOUND), and those in flight have ``grace_s`` seconds to
+        be answered; with ``model=None`` this step is left out. Then Triton is asked to end, which refuses what models
+        call of each other, and has ``grace_s`` seconds more to unload the models, and five on top until it is killed.
+        """
+        try:
+            self._drain()
+        finally:  # also when a KeyboardInterrupt ends the waiting
+            self._end()
+
+    def hurry(self) -> None:
+        """Let a ``stop`` that waits for requests in flight wait no longer. For another thread or a signal handler."""
+        self._hurried.set()
+
+    def _drain(self) -> None:
+        """Wait until the model has answered what it has accepted, at most the grace.
+
+        Triton that has been asked to end refuses the calls of a model to another at once, in the middle of a request.
+        Unloading the model before is what ends gently: it takes no new requests, those in flight go on, all that they
+        call stays loaded, and the model's state tells when the last one is through.
+        """
+        serving, self._serving = self._serving, False
+        if not serving or self.model is None or not self.running:
+            return
+        deadline = time.monotonic() + self._grace_s
+        path = f"/v2/repository/models/{self.model}/unload"
+        if self._ask("POST", path, deadline) is None:
+            return  # nobody to ask: no HTTP, or a server that does not answer
+        while time.monotonic() < deadline and self.running and not self._hurried.wait(_DRAIN_LOOK_S):
+            index = self._ask("POST", "/v2/repository/index", deadline)
+            if index is None or not _is_loaded(index, self.model):
+                return
+
+    def _ask(self, method: str, path: str, deadline: float) -> bytes | None:
+        left = max(0.01, min(_DRAIN_CALL_S, deadline - time.monotonic()))
+        return _call(method, self._reachable_host, self.ports["HTTP"], path, left)
+
+    def _end(self) -> None:
         guard, folder, reader = self._guard, self._folder, self._reader
         self._guard = self._folder = self._reader = None
         if guard is not None:
@@ -262,7 +306,7 @@ class TritonServer:
             if code is not None:
                 sentence = f"Triton did not start (exit code {code}): {self.failure()}"
                 raise _PortLost(sentence) if "a port is taken" in sentence else SetupError(sentence)
-            if _answers(self._reachable_host, self.ports["HTTP"], path):
+            if _call("GET", self._reachable_host, self.ports["HTTP"], path, 2.0) is not None:
                 return
         raise SetupError(f"{self.model or 'the server'} was not ready within {self._start_timeout_s:.0f} seconds")
 
@@ -271,16 +315,27 @@ class _PortLost(SetupError):
     """Someone else has taken a port between the check and the server's start."""
 
 
-def _answers(host: str, port: int, path: str) -> bool:
+def _call(method: str, host: str, port: int, path: str, timeout_s: float) -> bytes | None:
+    """The body of the answer; None if there is none, or it is not OK."""
     # Not urllib: it would ask the proxy that the environment may name.
-    connection = http.client.HTTPConnection(host, port, timeout=2.0)
+    connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
     try:
-        connection.request("GET", path)
-        return connection.getresponse().status == http.client.OK
+        connection.request(method, path)
+        response = connection.getresponse()
+        body = response.read()
     except (OSError, http.client.HTTPException):
-        return False
+        return None
+    else:
+        return body if response.status == http.client.OK else None
     finally:
         connection.close()
+
+
+def _is_loaded(index: bytes, model: str) -> bool:
+    """Whether Triton's index of the repository shows a version of the model that is not unloaded yet."""
+    return any(
+        entry.get("name") == model and entry.get("state") in ("READY", "UNLOADING") for entry in json.loads(index)
+    )
 
 
 def check_repository(repository: Path, model: str | None) -> None:

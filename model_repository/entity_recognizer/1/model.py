@@ -20,6 +20,8 @@ from trident.errors import InvalidInput
 from trident.provenance import Provenance, digest_of_files, pack
 
 PARALLEL_CALLS = 32
+# What Triton says to a call from inside once it has been told to stop; its code gets lost on the way here.
+STOPPING = "Server not ready"
 
 
 class NetworkError(Exception):
@@ -140,6 +142,8 @@ class TritonPythonModel:
 
     def _to_error(self, failure):
         if isinstance(failure, NetworkError):
+            if STOPPING in str(failure):
+                return pb_utils.TritonError(f"{failure}: it is stopping", pb_utils.TritonError.UNAVAILABLE)
             return pb_utils.TritonError(str(failure), failure.code)
         if isinstance(failure, InvalidInput):
             return pb_utils.TritonError(str(failure), pb_utils.TritonError.INVALID_ARG)
