@@ -22,6 +22,7 @@ from tests.asking import analyze, eventually
 from tests.tiny_models import CONFIG, write_repository
 from trident.errors import SetupError
 from trident.launcher import TritonServer
+from trident.launcher.installation import compile_models
 from trident.supervisor import leftovers
 
 TRIDENT = Path(sys.executable).parent / "trident"
@@ -259,3 +260,35 @@ def test_a_failing_start_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert result.stdout == ""
     assert result.stderr == f"Error: there is no model repository at {tmp_path / 'nowhere'}\n"
+
+
+ECHO_CONFIG = """
+name: "echo"
+backend: "python"
+max_batch_size: 1
+input [ { name: "X" data_type: TYPE_FP32 dims: [ 1 ] } ]
+output [ { name: "Y" data_type: TYPE_FP32 dims: [ 1 ] } ]
+"""
+ECHO_MODEL = """
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        inputs = [pb_utils.get_input_tensor_by_name(request, "X").as_numpy() for request in requests]
+        return [pb_utils.InferenceResponse([pb_utils.Tensor("Y", array)]) for array in inputs]
+"""
+
+
+def test_loading_a_python_model_changes_nothing_in_its_folder(tmp_path: Path) -> None:
+    """Triton takes a file that appears there for a change of the model, and would load it again."""
+    version = tmp_path / "echo" / "1"
+    version.mkdir(parents=True)
+    (version / "model.py").write_text(ECHO_MODEL)
+    (tmp_path / "echo" / "config.pbtxt").write_text(ECHO_CONFIG)
+    compile_models(tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in version.rglob("*")}
+    with TritonServer(tmp_path, model="echo", grpc_port=0, http_port=0, metrics_port=0):
+        pass
+    assert {path: path.stat().st_mtime_ns for path in version.rglob("*")} == before
+    assert [path.name for path in before if path.suffix == ".pyc"], "it was not compiled beforehand"

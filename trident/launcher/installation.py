@@ -7,6 +7,7 @@ backend, the stub that fits this interpreter, and the stand-in for the onnxrunti
 
 from __future__ import annotations
 
+import compileall
 import importlib.metadata
 import importlib.util
 import os
@@ -45,8 +46,7 @@ class Installation:
         env.pop("PYTHONHOME", None)
         if "site-packages" not in PACKAGE_ROOT.parts:
             env["PYTHONPATH"] = _joined(PACKAGE_ROOT, env.get("PYTHONPATH"))
-        # A __pycache__ in a model's folder counts as a change of the model.
-        env["PYTHONDONTWRITEBYTECODE"] = "1"
+        env["PYTHONDONTWRITEBYTECODE"] = "1"  # the bundled stub ignores it: see compile_models
         # Models run side by side: threads inside each would fight for the same cores.
         for variable in _THREADS:
             env.setdefault(variable, "1")
@@ -159,6 +159,18 @@ def assemble_backends(target: Path, server: Path, stand_in: Path) -> Path:
     (python / stub.name).chmod(0o755)
     shutil.copytree(stand_in, target / "onnxruntime", ignore=shutil.ignore_patterns("__pycache__", "*.md"))
     return target
+
+
+def compile_models(repository: Path) -> None:
+    """Compile the Python models' code before Triton looks at it.
+
+    A ``__pycache__`` that appears in a model's folder counts as a change of the model. The bundled stub runs an
+    isolated interpreter, which ignores ``PYTHONDONTWRITEBYTECODE`` and would write it while it loads; what is there and
+    up to date it leaves alone. Where the folder cannot be written, the stub cannot either, and a model whose code does
+    not compile is named by Triton when it is loaded.
+    """
+    for code in repository.glob("*/*/model.py"):
+        compileall.compile_file(code, quiet=2)
 
 
 def _joined(first: Path, rest: str | None) -> str:

@@ -245,6 +245,7 @@ class TritonServer:
         self._entries.clear()
         self._folder = RunFolder.create()
         found = installation.find_installation(self._folder.path)
+        installation.compile_models(self.repository)
         command = self._command(found, self._folder.name)
         self._guard = subprocess.Popen(
             [
