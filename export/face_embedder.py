@@ -86,7 +86,7 @@ VERSIONS = (
             ),
         ),
         reference_assets=tfjs.RUNTIME,
-        licence="Apache-2.0",
+        licence="MIT, as published; the author's repository was not checked",
         repository="https://github.com/HSE-asavchenko/HSE_FaceRec_tf",
         preprocessing="BGR, minus (103.939, 116.779, 123.68); a face aligned to the five-point template at 224",
         classes="",
