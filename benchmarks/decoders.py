@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import importlib.util
 import io
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -142,10 +142,12 @@ def report_scaling(encoded: bytes) -> None:
     print(f"\nscaled against whole decoding: mean {difference.mean():.2f} of 255, PSNR {psnr:.1f} dB")
 
 
-def main(paths: list[Path]) -> None:
-    """Print one table a set of pictures."""
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("paths", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="[PICTURE]…")
+def main(paths: tuple[Path, ...]) -> None:
+    """Measure the processor time of picture decoders, on drawn pictures or on these, and whether they notice a cut."""
     cv2.setNumThreads(1)
-    for name, kind, files in samples(paths):
+    for name, kind, files in samples(list(paths)):
         decoders: dict[str, Decoder] = {"Pillow": pillow, "OpenCV": opencv}
         if kind == "JPEG":
             decoders["simplejpeg"] = simplejpeg_full
@@ -161,4 +163,4 @@ def main(paths: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    main([Path(argument) for argument in sys.argv[1:]])
+    main(prog_name="python -m benchmarks.decoders")
