@@ -10,11 +10,12 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from export.build import MODEL_FILE, MODEL_REPOSITORY, Outcome, reports_of
+from export.build import Outcome, reports_of
 from export.build import export as export_network
 from export.registry import known_assets, select
 from export.sources import NetworkVersion
 from trident.errors import SetupError
+from trident.layout import DEFAULT_REPOSITORY, MODEL_FILE
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -26,7 +27,7 @@ from trident.errors import SetupError
 @click.option(
     "--repository",
     type=click.Path(file_okay=False, path_type=Path),
-    default=MODEL_REPOSITORY,
+    default=DEFAULT_REPOSITORY,
     help="Model repository to write to.",
 )
 def main(

@@ -21,10 +21,9 @@ from export.signature import check_signature, with_provenance
 from export.sources import Asset, NetworkVersion
 from trident.contract import NETWORKS
 from trident.errors import SetupError
+from trident.layout import DEFAULT_REPOSITORY, MODEL_FILE
 
-MODEL_REPOSITORY = REPOSITORY / "model_repository"
 REPORTS = REPOSITORY / "export" / "reports"
-MODEL_FILE = "model.onnx"
 RECORD_FILE = "model.json"
 """Beside the model: where it comes from, and what it was built with."""
 
@@ -42,7 +41,7 @@ class Outcome(StrEnum):
 def export(
     network: NetworkVersion,
     *,
-    repository: Path = MODEL_REPOSITORY,
+    repository: Path = DEFAULT_REPOSITORY,
     reports: Path | None = None,
     parity: bool = True,
     force: bool = False,
@@ -110,7 +109,7 @@ def export(
 
 def reports_of(repository: Path) -> Path | None:
     """Where reports on a repository's models go: the project's folder for the project's own, else nowhere."""
-    return REPORTS if repository.resolve() == MODEL_REPOSITORY.resolve() else None
+    return REPORTS if repository.resolve() == DEFAULT_REPOSITORY.resolve() else None
 
 
 @contextmanager

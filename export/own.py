@@ -27,8 +27,6 @@ from rich.markup import escape
 
 from export.adapters import ADAPTERS, adapter
 from export.build import (
-    MODEL_FILE,
-    MODEL_REPOSITORY,
     building,
     read_record,
     reports_of,
@@ -43,6 +41,7 @@ from export.signature import check_signature, open_batch, with_provenance
 from export.sources import Answers, Pixels, Reference
 from trident.contract import MODELS, NETWORKS
 from trident.errors import SetupError
+from trident.layout import DEFAULT_REPOSITORY, MODEL_FILE
 
 if TYPE_CHECKING:
     import torch
@@ -60,7 +59,7 @@ def add_version(
     torch_source: str | None = None,
     adapter_name: str = "none",
     name: str = "",
-    repository: Path = MODEL_REPOSITORY,
+    repository: Path = DEFAULT_REPOSITORY,
     reports: Path | None = None,
     tolerance: float = 1e-3,
     replace: bool = False,
@@ -326,7 +325,7 @@ def _module_reference(module: torch.nn.Module, component: str) -> Reference:
 @click.option(
     "--repository",
     type=click.Path(file_okay=False, path_type=Path),
-    default=MODEL_REPOSITORY,
+    default=DEFAULT_REPOSITORY,
     help="Model repository to write to.",
 )
 def main(component: str, version: int, **options: Any) -> None:

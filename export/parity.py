@@ -17,9 +17,10 @@ import onnxruntime
 
 from export import samples
 from export.graph import PIXELS
-from export.session import ERRORS, open_session
+from export.session import open_session
 from export.sources import Answers, Decoding, Pixels, Reference
 from trident.errors import SetupError
+from trident.onnx_backend import ONNXRUNTIME_ERRORS
 
 BATCH = 4
 """Batch that must answer as single pictures do."""
@@ -106,7 +107,7 @@ def check(
     observed = with_extra_outputs(model, inner)
     try:
         session = open_session(observed)
-    except ERRORS as error:
+    except ONNXRUNTIME_ERRORS as error:
         raise SetupError(f"parity of {label}: onnxruntime cannot load the graph: {_reason(error)}") from error
     single = _run(label, session, [*outputs, *inner], pixels, 1)
     _check_finite(label, single)
@@ -152,7 +153,7 @@ def _run(
         of = f"a batch of {len(part)}"
         try:
             made = session.run(list(names), {PIXELS: part})
-        except ERRORS as error:
+        except ONNXRUNTIME_ERRORS as error:
             fixed = "; is the batch fixed inside the graph? It has to be open" if len(part) > 1 else ""
             raise SetupError(f"parity of {label}: onnxruntime cannot run {of}{fixed}: {_reason(error)}") from error
         for name, values in zip(names, made, strict=True):

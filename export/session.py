@@ -6,18 +6,6 @@ from pathlib import Path
 
 import onnx
 import onnxruntime
-from onnxruntime.capi import onnxruntime_pybind11_state as _state
-
-ERRORS: tuple[type[Exception], ...] = (
-    _state.Fail,
-    _state.InvalidArgument,
-    _state.InvalidGraph,
-    _state.InvalidProtobuf,
-    _state.NotImplemented,
-    _state.RuntimeException,
-    ValueError,
-)
-"""What onnxruntime raises for a graph or an input that it cannot take. It has no common base for its own errors."""
 
 
 def session_options() -> onnxruntime.SessionOptions:
@@ -38,7 +26,7 @@ def open_session(
         options: By default ``session_options()``.
 
     Raises:
-        Exception: one of ``ERRORS``; onnxruntime cannot take the graph.
+        Exception: one of ``trident.onnx_backend.ONNXRUNTIME_ERRORS``; onnxruntime cannot take the graph.
     """
     content = str(model) if isinstance(model, Path) else model.SerializeToString()
     return onnxruntime.InferenceSession(content, options or session_options(), providers=["CPUExecutionProvider"])

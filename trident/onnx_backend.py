@@ -63,13 +63,15 @@ _ERROR_CODES: dict[type[Exception], str] = {
     ValueError: "INVALID_ARG",  # the Python binding's word for a feed that does not fit the network
 }
 
-_ERRORS: tuple[type[Exception], ...] = (
+ONNXRUNTIME_ERRORS: tuple[type[Exception], ...] = (
     *_ERROR_CODES,
     *(ort_errors.NoModel, ort_errors.EngineError, ort_errors.RuntimeException, ort_errors.InvalidProtobuf),
     *(ort_errors.ModelLoaded, ort_errors.InvalidGraph, ort_errors.EPFail, ort_errors.Fail),
-    *(RuntimeError, MemoryError),
 )
-"""What opening or running a session may raise: onnxruntime's errors, and those of its Python binding."""
+"""What onnxruntime raises for a network or an input that it cannot take. Its own errors have no common base."""
+
+_ERRORS: tuple[type[Exception], ...] = (*ONNXRUNTIME_ERRORS, RuntimeError, MemoryError)
+"""What opening or running a session may raise."""
 
 
 class ConfigError(Exception):

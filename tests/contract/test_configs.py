@@ -16,11 +16,11 @@ from trident.contract import ENSEMBLE, MODELS, NETWORKS, TensorSpec
 from trident.fusion.batch import fuse_batch
 from trident.fusion.policy import load_policy
 from trident.fusion.taxonomy import load_taxonomy
-from trident.launcher import default_repository
+from trident.layout import DEFAULT_REPOSITORY
 from trident.model_config import CONFIG_NAME, bls_pins, ensemble_pins, read_repository, served_versions
 from trident.provenance import Provenance
 
-REPOSITORY = default_repository()
+REPOSITORY = DEFAULT_REPOSITORY
 CONFIGS: dict[str, ModelConfig] = read_repository(REPOSITORY)
 STEPS = {step.model_name: step for step in CONFIGS[ENSEMBLE].ensemble_scheduling.step}
 FIRST_STEP = next(iter(STEPS))

@@ -7,12 +7,12 @@ import onnxruntime
 import pytest
 
 from trident.contract import MODELS, NETWORKS, PROVENANCE, TensorSpec
-from trident.launcher import default_repository
+from trident.layout import DEFAULT_REPOSITORY
 from trident.model_config import network_files, read_repository
 from trident.onnx_backend import read_signature
 from trident.provenance import unpack
 
-REPOSITORY = default_repository()
+REPOSITORY = DEFAULT_REPOSITORY
 CONFIGS = read_repository(REPOSITORY)
 FILES = sorted(
     {(name, int(file.parent.name), file) for name in NETWORKS for file in REPOSITORY.glob(f"{name}/*/model.onnx")}

@@ -15,7 +15,7 @@ from PIL import Image, ImageEnhance
 
 from tests.asking import PHOTOS, Ask
 from trident.contract import ENSEMBLE
-from trident.launcher import default_repository
+from trident.layout import DEFAULT_REPOSITORY
 from trident.model_config import pinned_versions, read_repository
 from trident.provenance import unpack
 
@@ -73,7 +73,7 @@ def test_a_running_server_learns_and_forgets_a_name(ask: Ask, photo: Photo, gall
 
 
 def test_answers_name_the_versions_and_digests_that_are_in_the_files(ask: Ask, photo: Photo) -> None:
-    repository = default_repository()
+    repository = DEFAULT_REPOSITORY
     configs = read_repository(repository)
     pins = pinned_versions(configs, ENSEMBLE)
     (answer,) = ask(photo("astronaut.png"))

@@ -9,13 +9,14 @@ import onnx
 import pytest
 
 from export import build as building
-from export.build import MODEL_FILE, RECORD_FILE, Outcome, export
+from export.build import RECORD_FILE, Outcome, export
 from export.graph import Graph
 from export.parity import check
 from export.session import open_session
 from export.signature import check_signature, with_provenance
 from export.sources import Decoding, NetworkVersion
 from trident.errors import SetupError
+from trident.layout import MODEL_FILE
 from trident.provenance import unpack
 
 CHANNELS = 3
@@ -220,7 +221,7 @@ def test_no_model_is_without_its_record(network, places, monkeypatch):
 
 
 def test_reports_are_of_the_projects_own_repository(tmp_path, network):
-    assert building.reports_of(building.MODEL_REPOSITORY) == building.REPORTS
+    assert building.reports_of(building.DEFAULT_REPOSITORY) == building.REPORTS
     assert building.reports_of(tmp_path) is None
     export(network, repository=tmp_path / "models")
     record = json.loads((tmp_path / "models" / "face_embedder" / "7" / RECORD_FILE).read_text())

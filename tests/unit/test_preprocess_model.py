@@ -11,13 +11,13 @@ import pytest
 
 from tests import pictures
 from trident.contract import MODELS
-from trident.launcher import default_repository
+from trident.layout import DEFAULT_REPOSITORY
 from trident.model_config import read_config
 from trident.preprocess import Limits, prepare
 from trident.preprocess.warmup import bytes_element
 from trident.provenance import unpack
 
-FOLDER = default_repository() / "preprocess"
+FOLDER = DEFAULT_REPOSITORY / "preprocess"
 CONFIG = read_config(FOLDER)
 PARAMETERS = {name: {"string_value": value.string_value} for name, value in CONFIG.parameters.items()}
 

@@ -13,9 +13,10 @@ from rich.console import Console
 
 from trident.contract import ENSEMBLE
 from trident.errors import SetupError
-from trident.launcher import TritonServer, default_repository
+from trident.launcher import TritonServer
 from trident.launcher.log import Entry
 from trident.launcher.server import GRPC_PORT, HTTP_PORT, METRICS_PORT
+from trident.layout import DEFAULT_REPOSITORY
 
 
 class _Stopped(BaseException):
@@ -31,7 +32,7 @@ def _on_stop_signals(handler: Callable[[int, FrameType | None], object]) -> None
 @click.option(
     "--model-repository",
     type=click.Path(path_type=Path),
-    default=default_repository,
+    default=DEFAULT_REPOSITORY,
     show_default="the clone's own",
     help="Folder of the models.",
 )

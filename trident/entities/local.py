@@ -26,8 +26,7 @@ def read_settings(model_repository: Path) -> Settings:
     Raises:
         SetupError: the repository or the file is missing, or it cannot be understood.
     """
-    check_is_there(model_repository)
-    return Settings.from_parameters(string_parameters(read_config(model_repository / RECOGNIZER / CONFIG_NAME)))
+    return Settings.from_parameters(_parameters(model_repository, RECOGNIZER))
 
 
 def read_limits(model_repository: Path) -> Limits:
@@ -36,8 +35,12 @@ def read_limits(model_repository: Path) -> Limits:
     Raises:
         SetupError: the repository or the file is missing, or a limit cannot be understood.
     """
+    return Limits.from_parameters(_parameters(model_repository, _PREPROCESS))
+
+
+def _parameters(model_repository: Path, model: str) -> dict[str, str]:
     check_is_there(model_repository)
-    return Limits.from_parameters(string_parameters(read_config(model_repository / _PREPROCESS / CONFIG_NAME)))
+    return string_parameters(read_config(model_repository / model / CONFIG_NAME))
 
 
 class LocalNetworks:

@@ -6,6 +6,6 @@
 127.0.0.1:40123
 """
 
-from trident.launcher.server import TritonServer, default_repository
+from trident.launcher.server import TritonServer
 
-__all__ = ["TritonServer", "default_repository"]
+__all__ = ["TritonServer"]

@@ -40,11 +40,6 @@ LogSink = Callable[[log.Entry], None]
 """Is called with every line of the server's log, from a thread of its own."""
 
 
-def default_repository() -> Path:
-    """The model repository of the clone that this package runs from."""
-    return DEFAULT_REPOSITORY
-
-
 class TritonServer:
     """Starts a Triton server, waits until a model answers, and stops it again with all that belongs to it.
 
@@ -79,7 +74,7 @@ class TritonServer:
         start_timeout_s: float = 300.0,
         grace_s: float = 15.0,
     ) -> None:
-        self.repository = (repository or default_repository()).resolve()
+        self.repository = (repository or DEFAULT_REPOSITORY).resolve()
         self.model = model
         self.host = host
         self._wanted_ports = {"gRPC": grpc_port, "HTTP": http_port, "metrics": metrics_port}
@@ -149,6 +144,7 @@ class TritonServer:
         if self._guard is not None:
             raise RuntimeError("this server has been started before: stop it first")
         check_repository(self.repository, self.model)
+        installation.compile_models(self.repository)
         self._hurried.clear()
         for attempt in range(_PORT_ATTEMPTS):
             self.ports = ports.resolve(self.host, self._wanted_ports)
@@ -245,7 +241,6 @@ class TritonServer:
         self._entries.clear()
         self._folder = RunFolder.create()
         found = installation.find_installation(self._folder.path)
-        installation.compile_models(self.repository)
         command = self._command(found, self._folder.name)
         self._guard = subprocess.Popen(
             [
