@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve export export-all quality test unit check format lock clean
+.PHONY: help install demo serve export export-all quality bench-swap test unit check format lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ serve: export ## serve the ensemble in the foreground, gRPC on 127.0.0.1:8001
 quality: export ## measure the served quality: make quality DATA=folder [URL=host:port]
 	@test -n "$(DATA)" || { echo "Say where the labelled pictures are: make quality DATA=folder" >&2; exit 2; }
 	$(BIN)/python -m benchmarks.quality --data "$(DATA)" $(if $(URL),--url "$(URL)")
+
+bench-swap: export-all ## swap every component back and forth under load; report in benchmarks/reports/
+	$(BIN)/python -m benchmarks.swaps
 
 test: export-all ## everything the tests need, then all tests
 	$(BIN)/python -m pytest

@@ -24,9 +24,15 @@ TIMEOUT_SECONDS = 60.0
 class ServedModels:
     """The models of one server, called directly. Safe to share between threads."""
 
-    def __init__(self, url: str) -> None:
-        """Prepare calls to the gRPC port at ``url`` (host:port)."""
+    def __init__(self, url: str, versions: Mapping[str, int] | None = None) -> None:
+        """Prepare calls to the gRPC port at ``url`` (host:port).
+
+        Args:
+            url: Where.
+            versions: Which version of a model is called; the server's choice, the newest, for those that it lacks.
+        """
         self._client = InferenceServerClient(url)
+        self._versions = dict(versions or {})
 
     def __enter__(self) -> Self:
         return self
@@ -50,7 +56,8 @@ class ServedModels:
             tensor.set_data_from_numpy(array)
             inputs.append(tensor)
         outputs = [InferRequestedOutput(output.name) for output in spec.outputs]
-        result = self._client.infer(model, inputs, outputs=outputs, client_timeout=TIMEOUT_SECONDS)
+        version = str(self._versions.get(model, ""))
+        result = self._client.infer(model, inputs, version, outputs, client_timeout=TIMEOUT_SECONDS)
         return {output.name: result.as_numpy(output.name) for output in spec.outputs}
 
     def preprocess(self, picture: Path) -> dict[str, npt.NDArray[Any]]:

@@ -21,13 +21,10 @@ from export.signature import check_signature, with_provenance
 from export.sources import Asset, NetworkVersion
 from trident.contract import NETWORKS
 from trident.errors import SetupError
-from trident.layout import DEFAULT_REPOSITORY, MODEL_FILE
+from trident.layout import DEFAULT_REPOSITORY, MODEL_FILE, RECORD_FILE
 
 REPORTS = REPOSITORY / "export" / "reports"
-RECORD_FILE = "model.json"
-"""Beside the model: where it comes from, and what it was built with."""
-
-_NO_PART = {"__init__.py", "__main__.py", "adapters.py", "own.py", "registry.py", "taxonomy.py"}
+_NO_PART = {"__init__.py", "__main__.py", "adapters.py", "own.py", "registry.py", "restamp.py", "taxonomy.py"}
 """Files of this package that have no part in what is built."""
 
 

@@ -42,13 +42,10 @@ from export.sources import Answers, Pixels, Reference
 from trident.contract import MODELS, NETWORKS
 from trident.errors import SetupError
 from trident.layout import DEFAULT_REPOSITORY, MODEL_FILE
+from trident.signature import NEWEST_IR, NEWEST_OPSET
 
 if TYPE_CHECKING:
     import torch
-
-_NEWEST_OPSET = 21
-_NEWEST_IR = 10
-"""What the onnxruntime of Triton 24.10 still reads."""
 
 
 def add_version(
@@ -161,13 +158,13 @@ def _first_line(error: BaseException) -> str:
 def _within_limits(model: onnx.ModelProto) -> onnx.ModelProto:
     """Bring a graph into an operator set and file format that every supported onnxruntime reads."""
     opset = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-    if opset > _NEWEST_OPSET:
-        raise SetupError(f"operator set of the graph: expected at most {_NEWEST_OPSET}, got {opset}")
+    if opset > NEWEST_OPSET:
+        raise SetupError(f"operator set of the graph: expected at most {NEWEST_OPSET}, got {opset}")
     if opset < OPSET:
         model = upgraded(model)
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    copy.ir_version = min(max(copy.ir_version, IR_VERSION), _NEWEST_IR)
+    copy.ir_version = min(max(copy.ir_version, IR_VERSION), NEWEST_IR)
     return copy
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from export.graph import BATCH, ELEMENT_TYPES, PIXELS, checked, value_info
-from trident.contract import MODELS, PROVENANCE, PROVENANCE_BYTES, TensorSpec
+from trident.contract import PROVENANCE, PROVENANCE_BYTES
 from trident.errors import SetupError
 from trident.provenance import Provenance, pack
+from trident.signature import Declared, signature_problems
 
-_TYPE_NAMES = {number: name for name, number in TensorProto.DataType.items()}
+_TYPE_NAMES = {number: name for name, number in TensorProto.DataType.items()} | {
+    number: dtype.value for dtype, number in ELEMENT_TYPES.items()
+}
 
 
 def check_signature(model: onnx.ModelProto, component: str) -> None:
@@ -25,37 +27,17 @@ def check_signature(model: onnx.ModelProto, component: str) -> None:
     Raises:
         SetupError: it has not; the sentence names tensor, expected and got.
     """
-    spec = MODELS[component]
     constants = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in constants]
-    _check_side(component, "inputs", inputs, spec.inputs)
-    _check_side(component, "outputs", list(model.graph.output), spec.outputs)
+    inputs = [_declared(value) for value in model.graph.input if value.name not in constants]
+    problems = signature_problems(component, inputs, [_declared(value) for value in model.graph.output])
+    if problems:
+        raise SetupError(problems[0])
 
 
-def _check_side(component: str, side: str, got: Sequence[onnx.ValueInfoProto], expected: Sequence[TensorSpec]) -> None:
-    names = [value.name for value in got]
-    wanted = [spec.name for spec in expected]
-    if sorted(names) != sorted(wanted):
-        raise SetupError(
-            f"{side} of the {component} graph: expected {', '.join(wanted)}, got {', '.join(names) or 'none'}"
-        )
-    for spec in expected:
-        value = got[names.index(spec.name)]
-        tensor = value.type.tensor_type
-        type_name = _TYPE_NAMES[tensor.elem_type]
-        if tensor.elem_type != ELEMENT_TYPES[spec.dtype]:
-            raise SetupError(
-                f"dtype of {spec.name} of the {component} graph: expected {_TYPE_NAMES[ELEMENT_TYPES[spec.dtype]]}, "
-                f"got {type_name}"
-            )
-        dims = [dim.dim_value if dim.HasField("dim_value") else -1 for dim in tensor.shape.dim]
-        fits = len(dims) == len(spec.dims) + 1 and dims[0] == -1
-        if not fits or any(
-            -1 not in (have, want) and have != want for have, want in zip(dims[1:], spec.dims, strict=True)
-        ):
-            raise SetupError(
-                f"dims of {spec.name} of the {component} graph: expected {[-1, *spec.dims]}, got {dims} (-1 is open)"
-            )
+def _declared(value: onnx.ValueInfoProto) -> Declared:
+    tensor = value.type.tensor_type
+    dims = tuple(dim.dim_value if dim.HasField("dim_value") else -1 for dim in tensor.shape.dim)
+    return Declared(value.name, _TYPE_NAMES[tensor.elem_type], dims)
 
 
 def digest_of(model: onnx.ModelProto) -> str:

@@ -12,8 +12,12 @@ from trident.errors import TridentError
 _COMMANDS = {
     "analyze": "trident_client.commands:analyze",
     "gallery": "trident.commands.gallery:gallery",
+    "retire": "trident.commands.rollout:retire",
+    "rollback": "trident.commands.rollout:rollback",
+    "rollout": "trident.commands.rollout:rollout",
     "serve": "trident.commands.serve:serve",
     "status": "trident_client.commands:status",
+    "versions": "trident.commands.rollout:versions",
 }
 
 

@@ -252,6 +252,8 @@ NETWORKS: tuple[str, ...] = tuple(name for name, spec in MODELS.items() if spec.
 
 ENSEMBLE = "trident"
 """Name of the served ensemble."""
+STABLE, CANDIDATE = "trident_stable", "trident_candidate"
+"""The ensemble with the versions of before, and with new ones, while a rollout compares them."""
 
 MAX_BATCH_SIZE = 8
 """Pictures that one request may carry."""

@@ -9,3 +9,6 @@ DEFAULT_REPOSITORY = Path(__file__).resolve().parents[1] / "model_repository"
 
 MODEL_FILE = "model.onnx"
 """A network's file in the folder of its version, unless the configuration names another."""
+
+RECORD_FILE = "model.json"
+"""Beside a network: where it comes from, its digest, and the SHA-256 of its file."""

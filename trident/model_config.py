@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from google.protobuf import text_format
@@ -12,8 +13,6 @@ from trident.errors import SetupError
 from trident.layout import DEFAULT_REPOSITORY, MODEL_FILE
 
 CONFIG_NAME = "config.pbtxt"
-
-_PIN_SUFFIX = "_version"
 
 
 def parse_config(text: str, source: str = CONFIG_NAME) -> ModelConfig:
@@ -26,10 +25,18 @@ def parse_config(text: str, source: str = CONFIG_NAME) -> ModelConfig:
     Raises:
         SetupError: The text does not fit the schema.
     """
+    config = ModelConfig()
     try:
-        return text_format.Parse(text, ModelConfig())
+        config.CopyFrom(_parsed(text))
     except text_format.ParseError as exc:
         raise SetupError(f"{source} is not a valid model configuration: {exc}") from exc
+    return config
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: str) -> ModelConfig:
+    """Parsing takes milliseconds, and a rollout reads the same few texts again and again. Not to be changed."""
+    return text_format.Parse(text, ModelConfig())
 
 
 def read_config(path: Path) -> ModelConfig:
@@ -84,37 +91,19 @@ def ensemble_pins(config: ModelConfig) -> dict[str, int]:
     return {step.model_name: step.model_version for step in config.ensemble_scheduling.step}
 
 
-def bls_pins(config: ModelConfig) -> dict[str, int]:
-    """Which version a model calls through BLS, by model: its parameters ``<model>_version``.
+def pinned_step(config: ModelConfig, model: str) -> int:
+    """Which version of a model an ensemble's configuration pins.
 
     Raises:
-        SetupError: A pin is not a whole number.
+        SetupError: The model is no step of it, or a step that pins no version.
     """
-    pins = {}
-    for key, value in string_parameters(config).items():
-        if not key.endswith(_PIN_SUFFIX):
-            continue
-        try:
-            pins[key.removesuffix(_PIN_SUFFIX)] = int(value)
-        except ValueError:
-            raise SetupError(f"{config.name}: parameter {key}: expected a model version, got {value!r}") from None
-    return pins
-
-
-def pinned_versions(configs: dict[str, ModelConfig], ensemble: str) -> dict[str, int]:
-    """Every version that an answer of the ensemble rests on, by model: its steps' and those they call through BLS.
-
-    Raises:
-        SetupError: There is no such ensemble, or a step's model is not in the repository.
-    """
-    if ensemble not in configs:
-        raise SetupError(f"there is no model {ensemble!r}; the repository holds {', '.join(sorted(configs))}")
-    pins = ensemble_pins(configs[ensemble])
-    for model in tuple(pins):
-        if model not in configs:
-            raise SetupError(f"{ensemble} has a step {model!r} that is not in the repository")
-        pins |= bls_pins(configs[model])
-    return pins
+    version = ensemble_pins(config).get(model)
+    if version is None:
+        steps = ", ".join(ensemble_pins(config)) or "none"
+        raise SetupError(f"{config.name or 'the configuration'} has no step {model!r}; its steps are {steps}")
+    if version < 1:
+        raise SetupError(f"{config.name}: step {model}: expected a model_version of 1 or more, got {version}")
+    return version
 
 
 def network_files(repository: Path, configs: dict[str, ModelConfig]) -> Iterator[tuple[str, int, Path]]:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
+from trident.background import at_low_priority
 from trident.layout import MODEL_FILE
 
 Array = npt.NDArray[Any]
@@ -115,6 +116,13 @@ class SessionPlan:
     run_entries: dict[str, str] = field(default_factory=dict)
     """Entries of the options of every run."""
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def single_threaded(self) -> bool:
+        """Whether the session computes in the thread that calls it, and starts none of its own."""
+        parallel = self.options.execution_mode == onnxruntime.ExecutionMode.ORT_PARALLEL
+        on_cpu = [name for name, _ in self.providers] == [CPU]
+        return on_cpu and self.options.intra_op_num_threads == 1 and not parallel
 
 
 def model_file(config: Config, folder: Path) -> Path:
@@ -340,6 +348,39 @@ def group_requests(requests: Sequence[Request], *, batched: bool) -> list[list[i
         key = tuple(sorted((name, array.dtype.str, array.shape[1:]) for name, array in request.inputs.items()))
         groups.setdefault(key, []).append(index)
     return list(groups.values())
+
+
+def open_network(file: Path, config: Config, plan: SessionPlan) -> Network:
+    """Open a network without taking time from what serves: at low priority, unless its threads would keep that.
+
+    A network with a ``model_warmup`` is run once here, too: the bundled Triton can crash when a warm-up is answered
+    with an error, while a network that cannot be opened only fails its load.
+
+    Raises:
+        ConfigError: As ``Network``; or it fails on its first run.
+    """
+
+    def opened() -> Network:
+        network = Network(file, config, plan)
+        blank = _blank_request(config) if config.get("model_warmup") else None
+        if blank is not None and isinstance(answer := network.answer([blank])[0], RunError):
+            raise ConfigError(f"{file}: fails on its first run, of zeros: {answer}")
+        return network
+
+    return at_low_priority(opened) if plan.single_threaded else opened()
+
+
+def _blank_request(config: Config) -> Request | None:
+    """One item of zeros; None where the configuration leaves a dimension open, or wants text."""
+    inputs: dict[str, Array] = {}
+    for io in config.get("input", []):
+        dims = [int(dim) for dim in io["dims"]]
+        kind = io["data_type"].removeprefix("TYPE_")
+        if min(dims, default=1) < 1 or kind == "STRING":
+            return None
+        shape = [1, *dims] if int(config.get("max_batch_size", 0)) > 0 else dims
+        inputs[io["name"]] = np.zeros(shape, np.dtype(kind.replace("FP", "FLOAT").lower()))
+    return Request(inputs, tuple(io["name"] for io in config.get("output", [])))
 
 
 class Network:

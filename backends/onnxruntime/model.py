@@ -6,6 +6,10 @@ Triton finds this file as ``<backend directory>/onnxruntime/model.py`` and runs 
 
 from __future__ import annotations
 
+from trident.background import WarmUp, give_way, import_at_low_priority
+
+import_at_low_priority("trident.onnx_backend")
+
 import json
 import os
 from pathlib import Path
@@ -15,7 +19,7 @@ import onnxruntime
 import triton_python_backend_utils as pb_utils
 
 from trident import onnx_backend
-from trident.onnx_backend import ConfigError, Network, Request, RunError
+from trident.onnx_backend import ConfigError, Network, Request, RunError, open_network
 
 
 class TritonPythonModel:
@@ -53,11 +57,12 @@ class TritonPythonModel:
                 available=onnxruntime.get_available_providers(),
             )
             file = onnx_backend.model_file(config, Path(args["model_repository"]) / args["model_version"])
-            self._network: Network | None = Network(file, config, plan)
+            self._network: Network | None = open_network(file, config, plan)
         except ConfigError as exc:
             raise pb_utils.TritonModelException(str(exc)) from exc
         for warning in plan.warnings:
             pb_utils.Logger.log_warn(f"{args['model_instance_name']}: {warning}")
+        self._warm_up = WarmUp(config if plan.single_threaded else {})
         self._inputs = [tensor["name"] for tensor in config["input"]]
         self._codes = {
             "INVALID_ARG": pb_utils.TritonError.INVALID_ARG,
@@ -67,10 +72,13 @@ class TritonPythonModel:
         }
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        assert self._network is not None  # noqa: S101 - Triton executes between initialize and finalize
-        return [self._response(answer) for answer in self._network.answer([self._decoded(r) for r in requests])]
+        network = self._network
+        assert network is not None  # noqa: S101 - Triton executes between initialize and finalize
+        decoded = [self._decoded(request) for request in requests]
+        return [self._response(answer) for answer in self._warm_up.run(lambda: network.answer(decoded))]
 
     def finalize(self) -> None:
+        give_way()
         self._network = None
 
     def _decoded(self, request: Any) -> Request:

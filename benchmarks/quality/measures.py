@@ -8,7 +8,7 @@ that are already cut out, which go to the served ``plate_reader``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +20,12 @@ import numpy.typing as npt
 
 from benchmarks.quality import data, metrics
 from benchmarks.served import ServedModels, Tensors
-from trident.contract import MODELS, PLATE_HEIGHT, PLATE_WIDTH
+from trident.contract import ENSEMBLE, MODELS, PLATE_HEIGHT, PLATE_WIDTH
 from trident.entities.faces import FoundFace, find_faces
 from trident.entities.local import read_settings
 from trident.entities.pictures import Pictures
 from trident.entities.plates import PADDING, plate_text
+from trident.entities.settings import Settings
 from trident.fusion.evidence import CLASSIFIER, DETECTOR
 from trident.fusion.taxonomy import load_taxonomy
 from trident_client import Analysis, TridentClient
@@ -57,9 +58,25 @@ class Measure:
 class Server:
     """The two ways to ask one server."""
 
-    def __init__(self, url: str) -> None:
-        self.client = TridentClient(url)
-        self.models = ServedModels(url)
+    def __init__(
+        self,
+        url: str,
+        *,
+        model: str = ENSEMBLE,
+        versions: Mapping[str, int] | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        """Prepare calls.
+
+        Args:
+            url: ``host:port`` of the gRPC port.
+            model: Name of the ensemble.
+            versions: Of the models that are called directly; the newest that is loaded for those that it lacks.
+            settings: The entity recognizer's; by default those of the clone's model repository.
+        """
+        self.client = TridentClient(url, model=model)
+        self.models = ServedModels(url, versions)
+        self.settings = settings or read_settings(REPOSITORY)
         self.answered: dict[str, dict[str, object]] = {}
         """Version and digest of every model that has answered so far, from ``RESULT``."""
 
@@ -153,7 +170,7 @@ def measure_coco(server: Server, folder: Path, limit: int | None, progress: Prog
 def measure_faces(server: Server, folder: Path, limit: int | None, progress: Progress) -> list[Measure]:
     """Pairs of faces: the same person exactly where the similarity reaches the recognizer's threshold."""
     pairs = data.faces(folder, limit)
-    settings = read_settings(REPOSITORY)
+    settings = server.settings
     paths = sorted({path for pair in pairs for path in (pair.a, pair.b)})
 
     async def infer(network: str, tensors: Tensors) -> Tensors:

@@ -12,6 +12,8 @@ import numpy.typing as npt
 from pycocotools.coco import COCO  # type: ignore[import-untyped]
 from pycocotools.cocoeval import COCOeval  # type: ignore[import-untyped]
 
+from trident.text import edit_distance
+
 Floats = npt.NDArray[np.floating[Any]]
 Bools = npt.NDArray[np.bool_]
 
@@ -45,20 +47,6 @@ def image_level_map(present_NC: Bools, scores_NC: Floats) -> float:
     """Mean over the categories with positives of the average precision over pictures ranked by the score."""
     categories = np.flatnonzero(present_NC.any(axis=0))
     return float(np.mean([average_precision(present_NC[:, c], scores_NC[:, c]) for c in categories]))
-
-
-def edit_distance(a: str, b: str) -> int:
-    """Least number of inserted, deleted and replaced characters that make ``a`` into ``b``.
-
-    >>> edit_distance("皖A06725", "皖A0672S")
-    1
-    """
-    row = list(range(len(b) + 1))
-    for i, left in enumerate(a, start=1):
-        previous, row[0] = row[0], i
-        for j, right in enumerate(b, start=1):
-            previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (left != right))
-    return row[-1]
 
 
 def text_accuracy(read: Sequence[str], labels: Sequence[str]) -> tuple[float, float]:

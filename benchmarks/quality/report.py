@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from benchmarks.quality.measures import Measure
+from benchmarks.report import commit, processor
 
 
 def table(measures: Sequence[Measure]) -> Table:
@@ -52,31 +51,11 @@ def to_json(
         "skipped": list(skipped),
         "limit": limit,
         "models": dict(sorted(models.items())),
-        "commit": _commit(),
+        "commit": commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {"processor": _processor(), "cores": os.cpu_count(), "platform": platform.platform()},
+        "machine": {"processor": processor(), "cores": os.cpu_count(), "platform": platform.platform()},
     }
 
 
 def _number(value: float, measure: Measure) -> str:
     return f"{value:+.2f}" if measure.unit else f"{value:.4f}"
-
-
-def _commit() -> str | None:
-    """The commit of this clone, marked where files differ from it; None outside of one."""
-    asked = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return asked.stdout.strip() or None
-
-
-def _processor() -> str:
-    """What the processor calls itself."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

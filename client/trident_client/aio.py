@@ -8,7 +8,14 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from trident_client.client import DEFAULT_CONCURRENCY, checked_timeout, new_request_id
+from trident.contract import ENSEMBLE
+from trident_client.client import (
+    DEFAULT_CONCURRENCY,
+    checked_model,
+    checked_sticky,
+    checked_timeout,
+    new_request_id,
+)
 from trident_client.errors import ClientError, SettingsError
 from trident_client.outcome import Outcome
 from trident_client.pictures import Picture, encoded
@@ -37,6 +44,8 @@ class AsyncTridentClient:
         timeout: float = DEFAULT_TIMEOUT,
         retries: Retries | None = None,
         headers: Mapping[str, str] | None = None,
+        model: str = ENSEMBLE,
+        sticky: str | None = None,
         transport: AsyncTransport | None = None,
     ) -> None:
         """Prepare the client; arguments and errors are those of ``TridentClient``."""
@@ -44,6 +53,8 @@ class AsyncTridentClient:
         self.url = where.target
         """The address of the server."""
         self._timeout = checked_timeout(timeout)
+        self._model = checked_model(model)
+        self._sticky = checked_sticky(sticky)
         self._transport: AsyncTransport = transport or AsyncGrpcTransport(
             where, tls=tls, retries=retries or Retries(), headers=checked_headers(headers)
         )
@@ -60,12 +71,15 @@ class AsyncTridentClient:
         """Let go of the connection. Calls in flight fail with ClientClosed."""
         await self._transport.close()
 
-    async def analyze(self, picture: Picture, *, tensors: bool = False, timeout: float | None = None) -> Analysis:
+    async def analyze(
+        self, picture: Picture, *, tensors: bool = False, timeout: float | None = None, sticky: str | None = None
+    ) -> Analysis:
         """Analyse one picture; arguments and errors are those of ``TridentClient.analyze``."""
         request_id = new_request_id()
         # Reading a file or encoding pixels would hold up the loop.
         data = picture if isinstance(picture, bytes) and picture else await asyncio.to_thread(encoded, picture)
-        request = analyze_request(data, request_id=request_id, tensors=tensors)
+        key = self._sticky if sticky is None else checked_sticky(sticky)
+        request = analyze_request(data, request_id=request_id, tensors=tensors, model=self._model, sticky=key)
         reply = await self._call("ModelInfer", request, timeout, request_id)
         return read_analysis(reply, request_id=request_id, tensors=tensors)
 
@@ -76,6 +90,7 @@ class AsyncTridentClient:
         concurrency: int = DEFAULT_CONCURRENCY,
         tensors: bool = False,
         timeout: float | None = None,
+        sticky: str | None = None,
     ) -> AsyncIterator[Outcome]:
         """Analyse any number of pictures, in their order, with a bounded number under way.
 
@@ -84,12 +99,14 @@ class AsyncTridentClient:
         """
         if concurrency < 1:
             raise SettingsError(f"concurrency: expected 1 or more, got {concurrency}")
+        checked_sticky(sticky)
         free = asyncio.Semaphore(concurrency)
 
         async def one(index: int, picture: Picture) -> Outcome:
             async with free:
                 try:
-                    return Outcome(index, picture, await self.analyze(picture, tensors=tensors, timeout=timeout), None)
+                    analysis = await self.analyze(picture, tensors=tensors, timeout=timeout, sticky=sticky)
+                    return Outcome(index, picture, analysis, None)
                 except ClientError as exc:
                     return Outcome(index, picture, None, exc)
 
@@ -110,11 +127,11 @@ class AsyncTridentClient:
 
     async def is_ready(self, *, timeout: float | None = None) -> bool:
         """Whether the server can analyse pictures now, as ``TridentClient.is_ready``."""
-        return bool(await self._run(readiness(), timeout))
+        return bool(await self._run(readiness(self._model), timeout))
 
     async def status(self, *, probe: bool = True, timeout: float | None = None) -> ServerStatus:
         """What the server is and what it has loaded, as ``TridentClient.status``."""
-        status: ServerStatus = await self._run(survey(self.url, probe=probe), timeout)
+        status: ServerStatus = await self._run(survey(self.url, probe=probe, ensemble=self._model), timeout)
         return status
 
     async def _run(self, questions: Any, timeout: float | None) -> Any:

@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self
 
+from trident.contract import ENSEMBLE
 from trident_client.errors import ClientError, SettingsError
 from trident_client.outcome import Outcome
 from trident_client.pictures import Picture, encoded
@@ -20,6 +21,8 @@ from trident_client.wire import analyze_request, read_analysis
 
 DEFAULT_CONCURRENCY = 8
 """Pictures that ``analyze_many`` has under way at a time."""
+MOST_STICKY = 256
+"""Characters that a sticky key may have."""
 
 
 class TridentClient:
@@ -41,6 +44,8 @@ class TridentClient:
         timeout: float = DEFAULT_TIMEOUT,
         retries: Retries | None = None,
         headers: Mapping[str, str] | None = None,
+        model: str = ENSEMBLE,
+        sticky: str | None = None,
         transport: Transport | None = None,
     ) -> None:
         """Prepare the client. The connection is made by the first call.
@@ -53,15 +58,20 @@ class TridentClient:
             retries: How often to ask again when the server is unavailable.
             headers: Sent with every call, for example a key for Triton's restricted protocols. Values are printable
                 ASCII.
+            model: Name of the ensemble that is asked.
+            sticky: A name or number of the user that asks. While a new version is tried on a share of the requests,
+                those with the same one are answered by the same versions; without it, it is the picture that decides.
             transport: Something else than gRPC, for tests; ``tls``, ``retries`` and ``headers`` are then unused.
 
         Raises:
-            SettingsError: The URL, the timeout, a certificate or a header cannot be used.
+            SettingsError: The URL, the timeout, a certificate, a header, the model or the key cannot be used.
         """
         where = address(url)
         self.url = where.target
         """The address of the server."""
         self._timeout = checked_timeout(timeout)
+        self._model = checked_model(model)
+        self._sticky = checked_sticky(sticky)
         self._transport: Transport = transport or GrpcTransport(
             where, tls=tls, retries=retries or Retries(), headers=checked_headers(headers)
         )
@@ -78,13 +88,16 @@ class TridentClient:
         """Let go of the connection. Calls in flight fail with ClientClosed."""
         self._transport.close()
 
-    def analyze(self, picture: Picture, *, tensors: bool = False, timeout: float | None = None) -> Analysis:
+    def analyze(
+        self, picture: Picture, *, tensors: bool = False, timeout: float | None = None, sticky: str | None = None
+    ) -> Analysis:
         """Analyse one picture.
 
         Args:
             picture: Encoded bytes, a path, a Pillow image, or RGB pixels as UINT8 [H, W, 3].
             tensors: Whether to bring the typed outputs as well.
             timeout: Deadline in seconds, if not that of the client.
+            sticky: Whom the picture is of or for, if not that of the client.
 
         Raises:
             PictureError: The picture cannot be read here, or the server refused it.
@@ -93,7 +106,10 @@ class TridentClient:
             AnswerError: The answer is not what the contract says.
         """
         request_id = new_request_id()
-        request = analyze_request(encoded(picture), request_id=request_id, tensors=tensors)
+        key = self._sticky if sticky is None else checked_sticky(sticky)
+        request = analyze_request(
+            encoded(picture), request_id=request_id, tensors=tensors, model=self._model, sticky=key
+        )
         reply = self._call("ModelInfer", request, timeout, request_id)
         return read_analysis(reply, request_id=request_id, tensors=tensors)
 
@@ -104,6 +120,7 @@ class TridentClient:
         concurrency: int = DEFAULT_CONCURRENCY,
         tensors: bool = False,
         timeout: float | None = None,
+        sticky: str | None = None,
     ) -> Iterator[Outcome]:
         """Analyse any number of pictures and give what became of each, in their order.
 
@@ -115,17 +132,19 @@ class TridentClient:
             concurrency: How many pictures are under way at a time, 1 or more.
             tensors: Whether to bring the typed outputs as well.
             timeout: Deadline of each picture in seconds, if not that of the client.
+            sticky: As of ``analyze``.
         """
         if concurrency < 1:
             raise SettingsError(f"concurrency: expected 1 or more, got {concurrency}")
-        return self._stream(pictures, concurrency, tensors, timeout)
+        return self._stream(pictures, concurrency, tensors, timeout, checked_sticky(sticky))
 
     def _stream(
-        self, pictures: Iterable[Picture], concurrency: int, tensors: bool, timeout: float | None
+        self, pictures: Iterable[Picture], concurrency: int, tensors: bool, timeout: float | None, sticky: str | None
     ) -> Iterator[Outcome]:
         def one(index: int, picture: Picture) -> Outcome:
             try:
-                return Outcome(index, picture, self.analyze(picture, tensors=tensors, timeout=timeout), None)
+                analysis = self.analyze(picture, tensors=tensors, timeout=timeout, sticky=sticky)
+                return Outcome(index, picture, analysis, None)
             except ClientError as exc:
                 return Outcome(index, picture, None, exc)
 
@@ -148,7 +167,7 @@ class TridentClient:
 
         False also when it cannot be reached. Raises AccessDenied and the like.
         """
-        return bool(self._run(readiness(), timeout))
+        return bool(self._run(readiness(self._model), timeout))
 
     def status(self, *, probe: bool = True, timeout: float | None = None) -> ServerStatus:
         """What the server is and what it has loaded.
@@ -160,7 +179,7 @@ class TridentClient:
         Raises:
             ServerError: The server cannot be reached. What it only refuses to tell becomes a note in the answer.
         """
-        status: ServerStatus = self._run(survey(self.url, probe=probe), timeout)
+        status: ServerStatus = self._run(survey(self.url, probe=probe, ensemble=self._model), timeout)
         return status
 
     def _run(self, questions: Any, timeout: float | None) -> Any:
@@ -187,6 +206,22 @@ def checked_timeout(timeout: float) -> float:
     if not 0 < timeout < float("inf"):
         raise SettingsError(f"timeout: expected a positive number of seconds, got {timeout}")
     return timeout
+
+
+def checked_model(model: str) -> str:
+    """The model's name. Raises SettingsError unless it is one."""
+    if not isinstance(model, str) or not model:
+        raise SettingsError(f"model: expected the name of a served ensemble, got {model!r}")
+    return model
+
+
+def checked_sticky(sticky: str | None) -> str | None:
+    """The key, or None for none. Raises SettingsError for anything else."""
+    if sticky is not None and (not isinstance(sticky, str) or not 0 < len(sticky) <= MOST_STICKY):
+        # It may be somebody's name: it is not repeated.
+        got = f"{len(sticky)} characters" if isinstance(sticky, str) else type(sticky).__name__
+        raise SettingsError(f"sticky: expected a text of 1 to {MOST_STICKY} characters, got {got}")
+    return sticky
 
 
 def new_request_id() -> str:

@@ -17,6 +17,8 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from trident.errors import SetupError
+from trident.layout import DEFAULT_REPOSITORY
 from trident_client.client import DEFAULT_CONCURRENCY, TridentClient
 from trident_client.drawing import SHOWN_ABOVE, draw
 from trident_client.errors import AccessDenied, ClientError, NotServed, PictureUnreadable, ServerUnreachable
@@ -139,20 +141,29 @@ def analyze(
 @click.command(short_help="Show the server, its models and their versions.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 @click.option("--probe/--no-probe", default=True, help="Ask every network who it is (its digest).  [default: --probe]")
+@click.option(
+    "--model-repository",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=DEFAULT_REPOSITORY,
+    show_default="the clone's own",
+    help="Folder of the models, for where they came from and for rollouts that did not end.",
+)
 @_connection_options
-def status(*, as_json: bool, probe: bool, **connection: Any) -> None:
+def status(*, as_json: bool, probe: bool, model_repository: Path, **connection: Any) -> None:
     """Show the server, its models, their versions, which of them are pinned, and where they came from.
 
-    The digest is what a version says of itself. The exit code is 0 only if the server can analyse pictures now.
+    The digest is what a version says of itself. A rollout that was interrupted is mentioned. The exit code is 0 only if
+    the server can analyse pictures now.
     """
     with _client(connection) as client:
         try:
             found = client.status(probe=probe)
         except ClientError as exc:
             raise click.ClickException(_advice(exc)) from exc
-    origins = known_origins()
+    origins = known_origins(model_repository)
+    interrupted = _interruption(model_repository)
     if as_json:
-        document = found.to_json()
+        document = found.to_json() | {"interrupted_rollout": interrupted or None}
         for model in document["models"]:
             for version in model["versions"]:
                 version["origin"] = origins.get(version["digest"] or "")
@@ -163,8 +174,23 @@ def status(*, as_json: bool, probe: bool, **connection: Any) -> None:
             console.print(part)
         for note in found.notes:
             click.echo(f"note: {note}", err=True)
+        if interrupted:
+            click.echo(interrupted, err=True)
     if not found.ready:
         raise click.exceptions.Exit(1)
+
+
+def _interruption(repository: Path) -> str:
+    """A rollout of this model repository that did not end, in one sentence; empty if there is none."""
+    try:
+        from trident.rollout.journal import interruption  # noqa: PLC0415 - only where there are rollouts
+    except ImportError:
+        return ""
+    try:
+        return interruption(repository)
+    except SetupError as exc:
+        # A journal that cannot be read is no reason to say nothing of the server.
+        return str(exc)
 
 
 # File names and server sentences are data, not markup, and are not to be broken or coloured.

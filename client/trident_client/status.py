@@ -6,25 +6,27 @@ for threads and for asyncio share them, and tests need no server.
 
 from __future__ import annotations
 
-import io
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
-from PIL import Image
 from tritonclient.grpc import service_pb2
 
-from trident.contract import ENSEMBLE, MODELS
+from trident.contract import CANDIDATE, ENSEMBLE, ENTITY_PROVENANCE_ORDER, MODELS, STABLE
+from trident_client import probe as probe_picture
 from trident_client.errors import ClientError, NotServed, ServerUnavailable
-from trident_client.pictures import encoded
+from trident_client.results import ModelVersion
 from trident_client.wire import analyze_request, provenance_request, read_analysis, read_provenance
 
 READY = "READY"
 """Triton's word for a version that answers."""
 
-_PIN_SUFFIX = "_version"
-_CALLER_OF_NETWORKS = "entity_recognizer"
+_CALLER_OF_NETWORKS, *_CALLED_NETWORKS = ENTITY_PROVENANCE_ORDER
+
+Versions = dict[str, tuple["LoadedVersion", ...]]
+Pins = dict[str, tuple[int, str]]
+Answers = dict[str, Mapping[str, "ModelVersion"]]
+"""Which versions answered the probe, by the ensemble that was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +52,9 @@ class ModelStatus:
     versions: tuple[LoadedVersion, ...]
     """What is known of its versions, lowest first; empty if it is not loaded."""
     pinned: int | None
-    """The version that answers requests; None if nothing pins one."""
+    """The version that answers requests; None if nothing pins one, or it could not be found out."""
     pinned_by: str | None
-    """The model whose configuration pins it."""
+    """The model that pins it: the ensemble, or the entity recognizer, whose versions name the networks they call."""
 
     @property
     def ready(self) -> bool:
@@ -111,40 +113,46 @@ class Call(NamedTuple):
 Questions = Generator[Call, Any, Any]
 
 
-def readiness() -> Questions:
+def readiness(ensemble: str = ENSEMBLE) -> Questions:
     """Whether the ensemble answers."""
     try:
         live = yield Call("ServerLive", service_pb2.ServerLiveRequest())
-        reply = yield Call("ModelReady", service_pb2.ModelReadyRequest(name=ENSEMBLE))
+        reply = yield Call("ModelReady", service_pb2.ModelReadyRequest(name=ensemble))
     except (ServerUnavailable, NotServed):
         return False
     return bool(live.live and reply.ready)
 
 
-def survey(url: str, *, probe: bool) -> Questions:
+def survey(url: str, *, probe: bool, ensemble: str = ENSEMBLE) -> Questions:
     """The calls that ``status`` is made of. Raises what the first one raises; what later ones do becomes a note."""
     notes: list[str] = []
     live = (yield Call("ServerLive", service_pb2.ServerLiveRequest())).live
     about = yield from _asked(
         Call("ServerMetadata", service_pb2.ServerMetadataRequest()), notes, "the server's name and version are unknown"
     )
-    ready_reply = yield from _asked(Call("ModelReady", service_pb2.ModelReadyRequest(name=ENSEMBLE)), [], "")
+    ready_reply = yield from _asked(Call("ModelReady", service_pb2.ModelReadyRequest(name=ensemble)), [], "")
     ready = bool(ready_reply is not None and ready_reply.ready)
     if not ready:
-        notes.append(f"the ensemble {ENSEMBLE!r} is not ready: pictures cannot be analysed now")
+        notes.append(f"the ensemble {ensemble!r} is not ready: pictures cannot be analysed now")
 
-    versions = yield from _versions(notes)
-    pins = yield from _pins(notes)
+    versions: Versions = yield from _versions(ensemble, notes)
+    pins, pinned_by = yield from _pins(ensemble, versions, notes)
     digests: dict[tuple[str, int], str] = {}
     if probe and ready:
-        digests = yield from _digests(versions, notes)
+        answers: Answers = yield from _answers([pinned_by, *_comparing(versions)], notes)
+        pins = _pins_with_networks(pins, pinned_by, answers, notes)
+        for answered in answers.values():
+            digests |= {(name, model.version): model.digest for name, model in answered.items()}
+        digests = yield from _digests_of_networks(versions, digests, notes)
+    elif not probe:
+        notes.append(f"not probed: which versions of the networks behind {_CALLER_OF_NETWORKS} answer is unknown")
     versions = {
         name: tuple(
             LoadedVersion(one.version, one.state, one.reason, digests.get((name, one.version))) for one in known
         )
         for name, known in versions.items()
     }
-    order = {name: place for place, name in enumerate(_flow())}
+    order = {name: place for place, name in enumerate(_flow(ensemble))}
     models = tuple(
         ModelStatus(name, versions[name], *pins.get(name, (None, None)))
         for name in sorted(versions, key=lambda name: (order.get(name, len(order)), name))
@@ -160,9 +168,9 @@ def survey(url: str, *, probe: bool) -> Questions:
     )
 
 
-def _flow() -> list[str]:
-    """Trident's models as a picture meets them, the ensemble first."""
-    return [ENSEMBLE, *(name for name in MODELS if name != ENSEMBLE)]
+def _flow(ensemble: str) -> list[str]:
+    """Trident's models as a picture meets them, the ensembles first."""
+    return [*dict.fromkeys((ensemble, ENSEMBLE, STABLE, CANDIDATE)), *(name for name in MODELS if name != ENSEMBLE)]
 
 
 def _asked(call: Call, notes: list[str], without: str) -> Questions:
@@ -175,7 +183,7 @@ def _asked(call: Call, notes: list[str], without: str) -> Questions:
         return None
 
 
-def _versions(notes: list[str]) -> Questions:
+def _versions(ensemble: str, notes: list[str]) -> Questions:
     """Every model's versions: from the repository index or, where that is not allowed, model by model."""
     found: dict[str, list[LoadedVersion]] = {}
     index = yield from _asked(
@@ -187,44 +195,71 @@ def _versions(notes: list[str]) -> Questions:
             if entry.version:
                 # A version can be READY and still carry the reason of an earlier state.
                 known.append(LoadedVersion(int(entry.version), entry.state, entry.reason))
-    else:
-        for name in _flow():
+    # The ensembles of a rollout are not on disk, and so not in the index either.
+    for name in _flow(ensemble) if index is None else dict.fromkeys((ensemble, STABLE, CANDIDATE)):
+        if not found.get(name):
             about = yield from _asked(Call("ModelMetadata", service_pb2.ModelMetadataRequest(name=name)), [], "")
             # Triton names only the versions that are ready here.
             found[name] = [LoadedVersion(int(version), READY, "") for version in (about.versions if about else ())]
+    for name in {STABLE, CANDIDATE} - {ensemble}:
+        if not any(one.state == READY for one in found[name]):
+            del found[name]
     return {name: tuple(sorted(known, key=lambda one: one.version)) for name, known in found.items()}
 
 
-def _pins(notes: list[str]) -> Questions:
-    """Which version of a model answers, and whose configuration says so, by the model's name."""
-    pins: dict[str, tuple[int, str]] = {}
-    reply = yield from _asked(
-        Call("ModelConfig", service_pb2.ModelConfigRequest(name=ENSEMBLE)), notes, "the ensemble's pins are unknown"
-    )
-    for step in reply.config.ensemble_scheduling.step if reply is not None else ():
-        if step.model_version > 0:
-            pins[step.model_name] = (step.model_version, ENSEMBLE)
-    request = service_pb2.ModelConfigRequest(name=_CALLER_OF_NETWORKS)
-    reply = yield from _asked(Call("ModelConfig", request), notes, f"the pins of {_CALLER_OF_NETWORKS} are unknown")
-    for key, value in reply.config.parameters.items() if reply is not None else ():
-        name = key.removesuffix(_PIN_SUFFIX)
-        if key.endswith(_PIN_SUFFIX) and name in MODELS and value.string_value.isdecimal():
-            pins[name] = (int(value.string_value), _CALLER_OF_NETWORKS)
-    return pins
+def _comparing(versions: Versions) -> list[str]:
+    """The ensembles of a rollout that answer."""
+    return [name for name in (STABLE, CANDIDATE) if any(one.state == READY for one in versions.get(name, ()))]
 
 
-def _digests(versions: dict[str, tuple[LoadedVersion, ...]], notes: list[str]) -> Questions:
-    """Digests of all versions that can be asked: by a small picture through the ensemble, and network by network."""
-    digests: dict[tuple[str, int], str] = {}
-    request = analyze_request(_probe_picture(), request_id="status", tensors=False)
-    reply = yield from _asked(Call("ModelInfer", request), notes, "digests are unknown")
-    if reply is None:
-        return digests
-    try:
-        for name, model in read_analysis(reply, request_id="status", tensors=False).models.items():
-            digests[name, model.version] = model.digest
-    except ClientError as exc:
-        notes.append(f"digests are unknown: {exc}")
+def _pins(ensemble: str, versions: Versions, notes: list[str]) -> Questions:
+    """Which version of each step answers, and the ensemble whose configuration says so."""
+    without = "the ensemble's pins are unknown"
+    reply = yield from _asked(Call("ModelConfig", service_pb2.ModelConfigRequest(name=ensemble)), notes, without)
+    if reply is not None and not reply.config.ensemble_scheduling.step:
+        # Not an ensemble: the model that shares the requests out has taken its name.
+        notes.append(f"a canary runs: {ensemble!r} has a share of the requests answered by {CANDIDATE!r}")
+        if STABLE not in _comparing(versions):
+            return {}, ensemble
+        ensemble = STABLE
+        reply = yield from _asked(Call("ModelConfig", service_pb2.ModelConfigRequest(name=ensemble)), notes, without)
+    steps = reply.config.ensemble_scheduling.step if reply is not None else ()
+    return {step.model_name: (step.model_version, ensemble) for step in steps if step.model_version > 0}, ensemble
+
+
+def _answers(ensembles: list[str], notes: list[str]) -> Questions:
+    """Which versions answer a small picture that has something in it for everyone, by ensemble."""
+    answers: Answers = {}
+    for ensemble in dict.fromkeys(ensembles):
+        what = "digests" if ensemble == ENSEMBLE else f"digests of {ensemble}"
+        request = analyze_request(probe_picture.picture(), request_id="status", tensors=False, model=ensemble)
+        reply = yield from _asked(Call("ModelInfer", request), notes, f"{what} are unknown")
+        if reply is None:
+            continue
+        try:
+            answers[ensemble] = read_analysis(reply, request_id="status", tensors=False).models
+        except ClientError as exc:
+            notes.append(f"{what} are unknown: {exc}")
+    return answers
+
+
+def _pins_with_networks(pins: Pins, ensemble: str, answers: Answers, notes: list[str]) -> Pins:
+    """The pins of the steps with those of the networks behind the recognizer, which only an answer tells."""
+    if ensemble not in answers:
+        return pins
+    answered = answers[ensemble]
+    told = {
+        name: (model.version, _CALLER_OF_NETWORKS if name in _CALLED_NETWORKS else ensemble)
+        for name, model in answered.items()
+        if name in MODELS
+    }
+    if silent := [name for name in _CALLED_NETWORKS if name not in answered]:
+        notes.append(f"{', '.join(silent)} had no part in the answer to the probe: which version answers is unknown")
+    return told | pins
+
+
+def _digests_of_networks(versions: Versions, digests: dict[tuple[str, int], str], notes: list[str]) -> Questions:
+    """Digests, with those of the networks' versions that no ensemble's answer has named: each is asked itself."""
     for name, known in versions.items():
         if name not in MODELS or not MODELS[name].network:
             continue
@@ -241,10 +276,3 @@ def _digests(versions: dict[str, tuple[LoadedVersion, ...]], notes: list[str]) -
                 if provenance is not None:
                     digests[name, one.version] = provenance.digest
     return digests
-
-
-def _probe_picture() -> bytes:
-    """A small grey picture, in which there is nothing to find."""
-    buffer = io.BytesIO()
-    Image.fromarray(np.full((64, 64, 3), 127, np.uint8)).save(buffer, "PNG")
-    return encoded(buffer.getvalue())

@@ -99,13 +99,16 @@ def status_tables(status: ServerStatus, origins: Mapping[str, str]) -> list[Rend
         if not model.versions:
             table.add_row(_plain(model.name), "–", Text("not loaded", style="red"), "")
         for number, version in enumerate(model.versions):
-            name = _plain(model.name if number == 0 else "")
             pinned = model.pinned_by or "" if model.pinned == version.version else ""
-            table.add_row(name, str(version.version), _state(version), _plain(pinned))
-            if version.digest is not None:
-                own = model.name in MODELS and not MODELS[model.name].network
-                source = "Trident's own code" if own else origins.get(version.digest, "")
-                sources.add_row(name, str(version.version), version.digest[:_DIGEST_SHOWN], _plain(source))
+            table.add_row(
+                _plain(model.name if number == 0 else ""), str(version.version), _state(version), _plain(pinned)
+            )
+        own = model.name in MODELS and not MODELS[model.name].network
+        known_digests = [(version.version, version.digest) for version in model.versions if version.digest is not None]
+        for number, (version_number, digest) in enumerate(known_digests):
+            source = "Trident's own code" if own else origins.get(digest, "")
+            name = model.name if number == 0 else ""
+            sources.add_row(_plain(name), str(version_number), digest[:_DIGEST_SHOWN], _plain(source))
     parts: list[RenderableType] = [Text.assemble((known, "bold"), f" at {status.url}: ", state), table]
     return [*parts, sources] if sources.row_count else parts
 

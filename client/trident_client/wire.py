@@ -22,9 +22,17 @@ _NUMPY: dict[DType, np.dtype[Any]] = {
 _TYPED = tuple(spec for spec in MODELS[ENSEMBLE].outputs if spec is not RESULT)
 
 
-def analyze_request(picture: bytes, *, request_id: str, tensors: bool) -> Any:
+STICKY = "sticky"
+"""Request parameter: requests with the same one are answered by the same versions, also while new ones are tried."""
+
+
+def analyze_request(
+    picture: bytes, *, request_id: str, tensors: bool, model: str = ENSEMBLE, sticky: str | None = None
+) -> Any:
     """A ``ModelInferRequest`` for one encoded picture, with or without the typed outputs."""
-    request = service_pb2.ModelInferRequest(model_name=ENSEMBLE, id=request_id)
+    request = service_pb2.ModelInferRequest(model_name=model, id=request_id)
+    if sticky is not None:
+        request.parameters[STICKY].string_param = sticky
     request.inputs.add(name=IMAGE.name, datatype=IMAGE.dtype.wire, shape=[1, *IMAGE.dims])
     # BYTES on the wire: the length as 4 bytes little endian, then the bytes.
     request.raw_input_contents.append(struct.pack("<I", len(picture)) + picture)

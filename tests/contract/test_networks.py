@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import io
+import json
+from pathlib import Path
+
 import numpy as np
 import onnxruntime
 import pytest
+from google.protobuf import json_format
 
 from trident.contract import MODELS, NETWORKS, PROVENANCE, TensorSpec
 from trident.layout import DEFAULT_REPOSITORY
 from trident.model_config import network_files, read_repository
 from trident.onnx_backend import read_signature
 from trident.provenance import unpack
+from trident.rollout.preflight_networks import read_record
+from trident.rollout.trial_run import Report, run_trial
 
 REPOSITORY = DEFAULT_REPOSITORY
 CONFIGS = read_repository(REPOSITORY)
@@ -67,3 +74,22 @@ def test_provenance_names_the_version_and_fills_the_batch(name: str, version: in
     assert provenance is not None
     assert provenance.version == version
     assert int(provenance.digest.removeprefix("sha256:"), 16) != 0
+
+
+@every_file
+def test_the_preflight_of_a_rollout_finds_nothing_wrong(name: str, version: int, file: Path) -> None:
+    output = io.StringIO()
+    run_trial(
+        {
+            "component": name,
+            "version": version,
+            "file": str(file),
+            "digest": read_record(file.parent)["digest"],
+            "config": json_format.MessageToDict(CONFIGS[name], preserving_proto_field_name=True),
+            "beside": None,
+        },
+        Report(output),
+    )
+    findings = [event for event in map(json.loads, output.getvalue().splitlines()) if "check" in event]
+    assert [one["sentence"] for one in findings if one["verdict"] != "ok"] == []
+    assert {one["check"] for one in findings} == {"graph", "signature", "answers", "provenance"}

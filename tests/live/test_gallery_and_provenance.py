@@ -14,10 +14,10 @@ import onnxruntime
 from PIL import Image, ImageEnhance
 
 from tests.asking import PHOTOS, Ask
-from trident.contract import ENSEMBLE
+from trident.component_digest import digest_of_component
 from trident.layout import DEFAULT_REPOSITORY
-from trident.model_config import pinned_versions, read_repository
 from trident.provenance import unpack
+from trident.rollout.disk import Repository
 
 Photo = Callable[[str], bytes]
 
@@ -74,8 +74,7 @@ def test_a_running_server_learns_and_forgets_a_name(ask: Ask, photo: Photo, gall
 
 def test_answers_name_the_versions_and_digests_that_are_in_the_files(ask: Ask, photo: Photo) -> None:
     repository = DEFAULT_REPOSITORY
-    configs = read_repository(repository)
-    pins = pinned_versions(configs, ENSEMBLE)
+    pins = Repository(repository).release()
     (answer,) = ask(photo("astronaut.png"))
 
     assert {name: entry["version"] for name, entry in answer["models"].items()}.items() <= pins.items()
@@ -84,6 +83,8 @@ def test_answers_name_the_versions_and_digests_that_are_in_the_files(ask: Ask, p
     assert networks | {"preprocess", "entity_recognizer", "fusion"} <= answer["models"].keys()
     for name in networks:
         assert answer["models"][name]["digest"] == digest_in_the_file(repository, name, pins[name]), name
+    for name in ("preprocess", "entity_recognizer", "fusion"):
+        assert answer["models"][name]["digest"] == digest_of_component(name, repository / name / str(pins[name])), name
 
 
 def test_networks_that_were_not_called_are_not_named(ask: Ask) -> None:

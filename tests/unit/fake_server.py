@@ -15,7 +15,7 @@ import grpc
 import numpy as np
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from trident.contract import MODELS, PROVENANCE, DType
+from trident.contract import CANDIDATE, ENSEMBLE, MODELS, PROVENANCE, STABLE, DType
 from trident.provenance import Provenance, pack
 
 DIGEST = "sha256:" + "ab" * 32
@@ -73,7 +73,7 @@ def response(request: service_pb2.ModelInferRequest, answer: object) -> service_
     """The response to an analysis: RESULT and zeros for every other output that was asked for."""
     message = service_pb2.ModelInferResponse(model_name=request.model_name, id=request.id)
     for wanted in request.outputs:
-        spec = MODELS[request.model_name].output(wanted.name)
+        spec = MODELS.get(request.model_name, MODELS[ENSEMBLE]).output(wanted.name)
         message.outputs.add(name=spec.name, datatype=spec.dtype.wire, shape=[1, *spec.dims])
         if spec.dtype is DType.STRING:
             text = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
@@ -99,6 +99,10 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         self.calls: list[str] = []
         self.restricted: set[str] = set()
         self.index: list[tuple[str, str, str, str]] = []
+        self.results: dict[str, object] = {}
+        """Answers of ensembles that are asked under another name, or always answer the same."""
+        self.canary = False
+        """Whether what is called ``trident`` shares requests out instead of being an ensemble."""
         self.running = self.most_running = 0
         self._lock = threading.Lock()
         self.port = 0
@@ -115,7 +119,9 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
             self.pictures.append(picture)
             self.metadata.append(dict(context.invocation_metadata()))
             answer = Answer()
-            if request.model_name == "trident":
+            if request.model_name in self.results:
+                answer = Answer(result=self.results[request.model_name])
+            elif request.model_name == ENSEMBLE:
                 answer = self.script.pop(0) if self.script else self.otherwise(picture)
             self.running += 1
             self.most_running = max(self.running, self.most_running)
@@ -143,6 +149,8 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
 
     def ModelMetadata(self, request, context):  # noqa: N802
         self._allow("ModelMetadata", context)
+        if request.name in (STABLE, CANDIDATE) and request.name not in self.results:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"Request for unknown model: '{request.name}' is not found")
         return service_pb2.ModelMetadataResponse(name=request.name, versions=["1"])
 
     def RepositoryIndex(self, request, context):  # noqa: N802
@@ -156,14 +164,11 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         self._allow("ModelConfig", context)
         message = service_pb2.ModelConfigResponse()
         message.config.name = request.name
-        if request.name == "trident":
+        if request.name == STABLE or (request.name == ENSEMBLE and not self.canary):
             for name in ("preprocess", "classifier", "detector", "entity_recognizer", "fusion"):
                 message.config.ensemble_scheduling.step.add(
                     model_name=name, model_version=2 if name == "detector" else 1
                 )
-        elif request.name == "entity_recognizer":
-            message.config.parameters["face_embedder_version"].string_value = "1"
-            message.config.parameters["min_score"].string_value = "0.05"
         return message
 
     def _allow(self, method: str, context: grpc.ServicerContext) -> None:

@@ -13,6 +13,7 @@ from fake_server import Answer, FakeTriton, result, running
 from PIL import Image
 
 from trident.cli import main
+from trident.errors import SetupError
 
 
 def png(width=64, height=48):
@@ -257,6 +258,35 @@ def test_status_tells_versions_pins_and_digests(run):
     assert lines == [["detector", "2", "ready", "trident"], ["detector", "2", "sha256:020202020202"]]
 
 
+def test_status_mentions_a_rollout_that_was_interrupted(run, tmp_path, monkeypatch):
+    assert "interrupted" not in run("status", "--model-repository", tmp_path).output
+    asked = []
+
+    def interruption(repository):
+        asked.append(repository)
+        return "rollout 7 was interrupted"
+
+    monkeypatch.setattr("trident.rollout.journal.interruption", interruption)
+    outcome = run("status", "--model-repository", tmp_path)
+    assert outcome.exit_code == 0
+    assert outcome.stderr.splitlines()[-1] == "rollout 7 was interrupted"
+    assert json.loads(run("status", "--json", "--model-repository", tmp_path).stdout)["interrupted_rollout"] == (
+        "rollout 7 was interrupted"
+    )
+    assert asked == [tmp_path, tmp_path]
+
+
+def test_a_journal_that_cannot_be_read_does_not_hide_the_server(run, monkeypatch):
+    def interruption(repository):
+        raise SetupError("the journal cannot be read")
+
+    monkeypatch.setattr("trident.rollout.journal.interruption", interruption)
+    outcome = run("status")
+    assert outcome.exit_code == 0
+    assert "triton 2.51.0" in outcome.stdout
+    assert "the journal cannot be read" in outcome.stderr
+
+
 def test_status_as_json(run):
     document = json.loads(run("status", "--json", "--no-probe").stdout)
     assert [model["name"] for model in document["models"]] == ["trident", "detector"]
@@ -271,3 +301,18 @@ def test_status_says_what_it_may_not_know(run, server):
         server.restricted = set()
     assert outcome.exit_code == 0
     assert "note: the ensemble's pins are unknown" in outcome.stderr
+
+
+def test_a_digest_has_its_models_name_also_where_an_earlier_version_has_none(run, server):
+    server.index = [
+        ("trident", "1", "READY", ""),
+        ("plate_reader", "1", "READY", ""),
+        ("fusion", "1", "READY", ""),
+        ("fusion", "2", "READY", ""),
+    ]
+    server.results = {"trident": result(models={"fusion": {"version": 2, "digest": "sha256:" + "cd" * 32}})}
+    try:
+        lines = [line.split()[:3] for line in run("status").stdout.splitlines()]
+    finally:
+        server.results = {}
+    assert ["fusion", "2", "sha256:cdcdcdcdcdcd"] in lines

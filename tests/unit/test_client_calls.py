@@ -535,3 +535,61 @@ async def test_async_a_cancelled_task_stays_cancelled_though_the_client_is_close
     await client.close()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+class TestWhoIsAsked:
+    def test_the_ensemble_by_default_and_nothing_more_is_sent(self, fake, client):
+        client.analyze(b"picture")
+        assert fake.requests[0].model_name == "trident"
+        assert not fake.requests[0].parameters
+
+    def test_another_ensemble_by_its_name(self, fake):
+        fake.results["trident_candidate"] = result()
+        with TridentClient(fake.url, model="trident_candidate") as other:
+            assert other.analyze(b"picture").width == 640
+        assert fake.requests[0].model_name == "trident_candidate"
+
+    def test_one_user_carries_one_key(self, fake):
+        with TridentClient(fake.url, sticky="user 7") as client:
+            client.analyze(b"a")
+            client.analyze(b"b", sticky="user 8")
+            list(client.analyze_many([b"c", b"d"], sticky="用户"))
+            list(client.analyze_many([b"e"]))
+        sent = {picture: request.parameters for picture, request in zip(fake.pictures, fake.requests, strict=True)}
+        assert {picture: parameters["sticky"].string_param for picture, parameters in sent.items()} == {
+            b"a": "user 7",
+            b"b": "user 8",
+            b"c": "用户",
+            b"d": "用户",
+            b"e": "user 7",
+        }
+
+    async def test_the_same_for_asyncio(self, fake):
+        fake.results["trident_candidate"] = result()
+        async with AsyncTridentClient(fake.url, model="trident_candidate", sticky="user 7") as client:
+            await client.analyze(b"a")
+            await client.analyze(b"b", sticky="user 8")
+            assert [outcome.unwrap().width async for outcome in client.analyze_many([b"c"], sticky="user 9")] == [640]
+        assert {request.model_name for request in fake.requests} == {"trident_candidate"}
+        assert [request.parameters["sticky"].string_param for request in fake.requests] == [
+            "user 7",
+            "user 8",
+            "user 9",
+        ]
+
+    @pytest.mark.parametrize(("key", "got"), [("", "0 characters"), ("x" * 257, "257 characters"), (7, "int")])
+    def test_a_key_that_is_none_is_refused_and_not_repeated(self, client, key, got):
+        message = rf"^sticky: expected a text of 1 to 256 characters, got {got}$"
+        with pytest.raises(SettingsError, match=message):
+            client.analyze(b"picture", sticky=key)
+        with pytest.raises(SettingsError, match=message):
+            client.analyze_many([], sticky=key)
+        with pytest.raises(SettingsError, match=message):
+            TridentClient(sticky=key)
+        with pytest.raises(SettingsError, match=message):
+            AsyncTridentClient(sticky=key)
+
+    @pytest.mark.parametrize("model", ["", None, 3])
+    def test_a_model_without_a_name_is_refused(self, model):
+        with pytest.raises(SettingsError, match=r"^model: expected the name of a served ensemble, got"):
+            TridentClient(model=model)

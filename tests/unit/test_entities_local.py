@@ -6,8 +6,8 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
+from trident.entities.called_networks import CALLED_NETWORKS
 from trident.entities.local import LocalNetworks, read_limits, read_settings
-from trident.entities.settings import CALLED_NETWORKS
 from trident.errors import SetupError
 from trident.preprocess import Limits
 

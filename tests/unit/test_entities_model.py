@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import sys
 import types
 from pathlib import Path
@@ -11,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from trident.component_digest import digest_of_component
 from trident.contract import CANVAS_SIDE, MAX_BOXES
+from trident.entities.called_networks import CALLED_NETWORKS, NETWORKS_FILE, Networks
 from trident.model_config import read_config, string_parameters
 from trident.provenance import Provenance, pack, unpack
 
@@ -122,17 +125,23 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> Backend:
 @pytest.fixture
 def model(backend: Backend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("TRIDENT_GALLERY_URL", f"sqlite:///{tmp_path}/gallery.db")
-    spec = importlib.util.spec_from_file_location("entity_recognizer_model", FOLDER / "1" / "model.py")
+    version = tmp_path / "repository" / "entity_recognizer" / "1"
+    version.mkdir(parents=True)
+    networks = Networks(dict.fromkeys(CALLED_NETWORKS, 1) | {"plate_detector": 7}, identity_threshold=0.6)
+    (version / NETWORKS_FILE).write_text(networks.to_text())
+    shutil.copy(FOLDER / "1" / "model.py", version)
+    spec = importlib.util.spec_from_file_location("entity_recognizer_model", version / "model.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    parameters = string_parameters(read_config(FOLDER / "config.pbtxt")) | {"plate_detector_version": "7"}
+    monkeypatch.setattr(module, "give_way", lambda: None)  # or the rest of the tests would run at low priority
+    parameters = string_parameters(read_config(FOLDER / "config.pbtxt"))
     model = module.TritonPythonModel()
     model.initialize(
         {
             "model_config": json.dumps({"parameters": {k: {"string_value": v} for k, v in parameters.items()}}),
-            "model_repository": str(FOLDER),
+            "model_repository": str(version.parent),
             "model_version": "1",
         }
     )
@@ -183,3 +192,12 @@ def test_a_request_that_nobody_waits_for_calls_nothing(model, backend: Backend) 
     assert gone.error().code() == TritonError.CANCELLED
     assert not there.has_error()
     assert {name for name, *_ in backend.calls} == {"b"}
+
+
+def test_its_own_digest_is_that_of_its_files_and_its_networks(model, tmp_path: Path) -> None:
+    version = tmp_path / "repository" / "entity_recognizer" / "1"
+    (response,) = model.execute([Request("a")])
+    own = unpack(response.output_tensors()[1].as_numpy()[0, 0])
+    assert own == Provenance(1, digest_of_component("entity_recognizer", version))
+    (version / NETWORKS_FILE).write_text(Networks(dict.fromkeys(CALLED_NETWORKS, 1), identity_threshold=0.6).to_text())
+    assert own.digest != digest_of_component("entity_recognizer", version)

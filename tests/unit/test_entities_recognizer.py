@@ -17,31 +17,28 @@ from trident.contract import (
     PLATE_HEIGHT,
     PLATE_WIDTH,
 )
+from trident.entities.called_networks import CALLED_NETWORKS, Networks
 from trident.entities.gallery import KnownFaces, Snapshot
 from trident.entities.pictures import Pictures
 from trident.entities.recognizer import recognize
 from trident.entities.second_look import TILE_SIDE, TILES_PER_CANVAS
-from trident.entities.settings import CALLED_NETWORKS, Settings
+from trident.entities.settings import Settings
 from trident.entities.types import entities_to_json
 from trident.errors import InvalidInput, SetupError
 from trident.geometry import fitted_size
 from trident.provenance import Provenance, pack, unpack
 
 PARAMETERS = {
-    "face_detector_version": "1",
-    "face_embedder_version": "2",
-    "plate_detector_version": "1",
-    "plate_reader_version": "1",
     "min_score": "0.05",
     "min_face_score": "0.3",
     "min_plate_candidate": "0.02",
-    "identity_threshold": "0.64",
     "max_crops_per_call": "64",
     "max_canvases_per_call": "8",
     "gallery_url": "",
     "gallery_poll_seconds": "1",
 }
-SETTINGS = Settings.from_parameters(PARAMETERS)
+NETWORKS = Networks(dict.fromkeys(CALLED_NETWORKS, 1) | {"face_embedder": 2}, identity_threshold=0.64)
+SETTINGS = Settings.from_parameters(PARAMETERS, NETWORKS)
 DIGESTS = {name: f"sha256:{index:064x}" for index, name in enumerate(CALLED_NETWORKS, 1)}
 FACE_SHAPE = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]])
 
@@ -220,7 +217,9 @@ async def test_fifty_entities_in_four_pictures_take_one_call_each() -> None:
 
 
 async def test_more_than_a_network_takes_is_split_and_stays_in_order() -> None:
-    settings = Settings.from_parameters(PARAMETERS | {"max_crops_per_call": "4", "max_canvases_per_call": "3"})
+    settings = Settings.from_parameters(
+        PARAMETERS | {"max_crops_per_call": "4", "max_canvases_per_call": "3"}, NETWORKS
+    )
     pictures = make_pictures((640, 640))
     corners = [(64 * (row % 10), 120 * (row // 10)) for row in range(50)]
     plates = [(0.9, x, y, x + 40, y + 20) for x, y in corners]
@@ -356,18 +355,18 @@ class TestSettings:
         [
             pytest.param({"min_score": "high"}, "min_score: expected 0 to 1, got 'high'", id="no number"),
             pytest.param({"min_score": "nan"}, "min_score: expected 0 to 1, got 'nan'", id="not a number"),
-            pytest.param({"identity_threshold": "64"}, "identity_threshold: expected 0 to 1", id="out of range"),
-            pytest.param({"plate_reader_version": "0"}, "plate_reader_version: expected 1 to", id="no version"),
+            pytest.param({"min_face_score": "64"}, "min_face_score: expected 0 to 1", id="out of range"),
+            pytest.param({"max_crops_per_call": "0"}, "max_crops_per_call: expected 1 to", id="too few"),
             pytest.param({"min_scroe": "0.1"}, "unknown parameters: min_scroe", id="misspelt"),
         ],
     )
     def test_wrong_values_are_refused(self, change: dict[str, str], message: str) -> None:
         with pytest.raises(SetupError, match=message):
-            Settings.from_parameters(PARAMETERS | change)
+            Settings.from_parameters(PARAMETERS | change, NETWORKS)
 
     def test_missing_ones_are_named(self) -> None:
-        with pytest.raises(SetupError, match="has no parameter identity_threshold"):
-            Settings.from_parameters({k: v for k, v in PARAMETERS.items() if k != "identity_threshold"})
+        with pytest.raises(SetupError, match="has no parameter min_score"):
+            Settings.from_parameters({k: v for k, v in PARAMETERS.items() if k != "min_score"}, NETWORKS)
 
     def test_the_backends_own_parameters_are_left_alone(self) -> None:
-        assert Settings.from_parameters(PARAMETERS | {"EXECUTION_ENV_PATH": "/env.tar.gz"}) == SETTINGS
+        assert Settings.from_parameters(PARAMETERS | {"EXECUTION_ENV_PATH": "/env.tar.gz"}, NETWORKS) == SETTINGS

@@ -306,7 +306,7 @@ def changed(**changes):
         ),
         pytest.param(
             {"dtype": onnx.TensorProto.FLOAT16},
-            "dtype of EMBEDDING of the face_embedder graph: expected FLOAT, got FLOAT16",
+            "dtype of EMBEDDING of the face_embedder graph: expected FP32, got FLOAT16",
             id="dtype",
         ),
         pytest.param(

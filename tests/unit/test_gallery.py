@@ -249,8 +249,8 @@ class TestMatching:
         snapshot = Snapshot("stamp", {NETWORK: self.KNOWN})
         assert snapshot.match(unit(1, 0, 0)[None], OTHER_NETWORK, 0.0) == [None]
         assert snapshot.match(unit(1, 0)[None], OTHER_NETWORK, 0.0) == [None]
-        assert snapshot.foreign(OTHER_NETWORK) == 3
-        assert snapshot.foreign(NETWORK) == 0
+        assert snapshot.strangers(OTHER_NETWORK) == sorted(set(self.KNOWN.names))
+        assert snapshot.strangers(NETWORK) == []
 
 
 def wait_for(condition, seconds: float = 5.0) -> None:

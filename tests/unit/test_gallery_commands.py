@@ -12,13 +12,13 @@ from PIL import Image
 
 from trident.commands import gallery as commands
 from trident.contract import DETAIL_SIDE, MAX_BOXES
-from trident.entities.gallery import Gallery
+from trident.entities.gallery import Gallery, gallery_ready_for
 from trident.errors import InvalidInput, SetupError
 from trident.preprocess import Limits
 from trident.provenance import Provenance, pack
 
 FACE_SHAPE = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]])
-DIGEST = "sha256:" + "c" * 64
+DIGEST, OTHER_DIGEST = "sha256:" + "c" * 64, "sha256:" + "d" * 64
 REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
 
 
@@ -26,14 +26,17 @@ class FakeNetworks:
     """Finds every square that is not grey, scored by its size, and embeds it as its mean colour."""
 
     digest = DIGEST
+    digest_of_version_2: str | None = None
     exported = True
 
     def __init__(self, model_repository: Path, versions: dict[str, int]) -> None:
         assert (model_repository / "entity_recognizer" / "config.pbtxt").is_file()
-        assert versions["face_embedder"] >= 1
+        self._second = versions["face_embedder"] == 2
+        if self._second and self.digest_of_version_2 is not None:
+            self.digest = self.digest_of_version_2
 
     async def infer(self, network, inputs):
-        if not self.exported:
+        if not self.exported or (self._second and self.digest_of_version_2 is None):
             raise SetupError("no networks here")
         return getattr(self, network)(inputs["PIXELS"])
 
@@ -68,6 +71,7 @@ def _fake_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands, "LocalNetworks", FakeNetworks)
     monkeypatch.setattr(FakeNetworks, "digest", DIGEST)
     monkeypatch.setattr(FakeNetworks, "exported", True)
+    monkeypatch.setattr(FakeNetworks, "digest_of_version_2", None)
     monkeypatch.setenv("COLUMNS", "200")
 
 
@@ -83,6 +87,22 @@ def photo(path: Path, *squares: tuple[str, int, int, int]) -> Path:
         image.paste(Image.new("RGB", (side, side), colour), (x, y))
     image.save(path)
     return path
+
+
+def cells(output: str, name: str) -> list[str]:
+    """The row of a table that begins with a name."""
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in output.splitlines()]
+    (row,) = [row for row in rows if row and row[0] == name]
+    return row
+
+
+def configure(repository: Path) -> Path:
+    """A model repository with what enrolling reads."""
+    for model in ("trident", "entity_recognizer", "preprocess"):
+        (repository / model / "1").mkdir(parents=True)
+        shutil.copy(REPOSITORY / model / "config.pbtxt", repository / model)
+    shutil.copy(REPOSITORY / "entity_recognizer/1/networks.json", repository / "entity_recognizer" / "1")
+    return repository
 
 
 def run(*arguments: object) -> Result:
@@ -101,7 +121,7 @@ def test_enroll_list_forget(tmp_path: Path, url: str) -> None:
     result = run("list", "--url", url)
     assert result.exit_code == 0
     assert "Ada" in result.output
-    assert "sha256:cccccccccccc (in use)" in result.output
+    assert cells(result.output, "Ada")[:3] == ["Ada", "2", ""]
 
     result = run("forget", "Ada", "--url", url)
     assert result.exit_code == 0
@@ -155,15 +175,89 @@ def test_a_face_that_is_known_under_another_name_is_mentioned(tmp_path: Path, ur
 def test_embeddings_of_another_network_are_mentioned(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     red = photo(tmp_path / "red.png", ("red", 100, 100, 200))
     run("enroll", "Ada", red, "--url", url)
-    monkeypatch.setattr(FakeNetworks, "digest", "sha256:" + "d" * 64)
-    sentence = "1 embedding in this gallery was made by another network than face_embedder version"
+    monkeypatch.setattr(FakeNetworks, "digest", OTHER_DIGEST)
+    sentence = (
+        "1 person is enrolled for other networks than face_embedder version 1 only, and will not be recognized: Ada"
+    )
     result = run("list", "--url", url)
-    assert "(another: never compared)" in result.output
+    assert cells(result.output, "Ada")[:3] == ["Ada", "0", "1 for sha256:cccccccccccc"]
     assert sentence in result.output
     result = run("enroll", "Bo", red, "--url", url)
     assert result.exit_code == 0
     assert sentence in result.output
     assert "looks like" not in result.output
+    # Enrolled again, she is known to both, and there is nothing to mind.
+    result = run("enroll", "Ada", red, red, "--url", url)
+    assert "will not be recognized" not in result.output
+    result = run("list", "--url", url)
+    assert cells(result.output, "Ada")[:3] == ["Ada", "2", "1 for sha256:cccccccccccc"]
+    assert "Mind" not in result.output
+
+
+class TestAnotherEmbedderThanTheOneThatServes:
+    @pytest.fixture(autouse=True)
+    def _second_version(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(FakeNetworks, "digest_of_version_2", OTHER_DIGEST)
+
+    def test_people_are_enrolled_again_while_the_old_one_serves(self, tmp_path: Path, url: str) -> None:
+        red = photo(tmp_path / "red.png", ("red", 100, 100, 200))
+        for name in ("Ada", "Bo"):
+            run("enroll", name, red, "--url", url)
+        result = run("enroll", "Ada", red, "--with", "face_embedder=2", "--url", url)
+        assert result.exit_code == 0, result.output
+        assert "Ada: 1 face enrolled for face_embedder version 2 in" in result.output
+        assert "Still to enrol for face_embedder version 2: Bo." in result.output
+        assert "looks like" not in result.output
+        with Gallery(url) as gallery:
+            assert gallery_ready_for(gallery, DIGEST, OTHER_DIGEST) == ["Bo"]
+            assert gallery_ready_for(gallery, DIGEST, DIGEST) == []
+            assert gallery_ready_for(gallery, OTHER_DIGEST, DIGEST) == []
+            assert gallery.people()[0].embeddings == {DIGEST: 1, OTHER_DIGEST: 1}
+        repository = configure(tmp_path / "models")
+        for number in ("1", "2"):
+            (repository / "face_embedder" / number).mkdir(parents=True)
+        result = run("list", "--url", url, "--model-repository", repository)
+        assert cells(result.output, "Ada")[:3] == ["Ada", "1", "1 for face_embedder 2"]
+        assert cells(result.output, "Bo")[:3] == ["Bo", "1", ""]
+
+        result = run("enroll", "Bo", red, "--with", "face_embedder=2", "--url", url)
+        assert "Everybody whom face_embedder version 1 knows is enrolled for version 2 too." in result.output
+
+    def test_of_the_same_network_nobody_has_to_be_enrolled_again(self, tmp_path: Path, url: str, monkeypatch) -> None:
+        monkeypatch.setattr(FakeNetworks, "digest_of_version_2", DIGEST)
+        red = photo(tmp_path / "red.png", ("red", 100, 100, 200))
+        result = run("enroll", "Ada", red, "--with", "face_embedder=2", "--url", url)
+        assert "face_embedder versions 1 and 2 are the same network" in result.output
+
+    def test_many_names_are_cut_short(self, tmp_path: Path, url: str) -> None:
+        red = photo(tmp_path / "red.png", ("red", 100, 100, 200))
+        with Gallery(url) as gallery:
+            for number in range(8):
+                gallery.enroll(f"Person {number}", np.eye(3, dtype=np.float32)[:1], DIGEST)
+        result = run("enroll", "Person 0", red, "--with", "face_embedder=2", "--url", url)
+        assert "version 2: Person 1, Person 2, Person 3, Person 4, Person 5 and 2 more." in result.output
+
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            (["face_embedder"], "got 'face_embedder'"),
+            (["face_embedder=two"], "got 'face_embedder=two'"),
+            (["face_embedder=0"], "got 'face_embedder=0'"),
+            (["plate_reader=2"], "expected face_embedder=VERSION or face_detector=VERSION, got 'plate_reader=2'"),
+            (["face_embedder=2", "face_embedder=3"], "face_embedder is named twice"),
+        ],
+    )
+    def test_what_is_no_version_is_refused(self, tmp_path: Path, url: str, given: list[str], message: str) -> None:
+        options = [word for one in given for word in ("--with", one)]
+        result = run("enroll", "Ada", tmp_path / "red.png", *options, "--url", url)
+        assert result.exit_code == 2
+        assert message in result.output
+
+    def test_a_version_that_is_not_there_is_said(self, tmp_path: Path, url: str, monkeypatch) -> None:
+        monkeypatch.setattr(FakeNetworks, "digest_of_version_2", None)
+        red = photo(tmp_path / "red.png", ("red", 100, 100, 200))
+        assert isinstance(run("enroll", "Ada", red, "--with", "face_embedder=2", "--url", url).exception, SetupError)
+        assert not (tmp_path / "gallery.db").exists()
 
 
 def test_list_works_without_exported_networks(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,9 +298,7 @@ def test_a_damaged_embedding_does_not_keep_others_from_enrolling(tmp_path: Path,
 
 
 def test_what_the_server_refuses_is_not_enrolled(tmp_path: Path, url: str) -> None:
-    for model in ("entity_recognizer", "preprocess"):
-        (tmp_path / "models" / model).mkdir(parents=True)
-        shutil.copy(REPOSITORY / model / "config.pbtxt", tmp_path / "models" / model)
+    configure(tmp_path / "models")
     config = tmp_path / "models" / "preprocess" / "config.pbtxt"
     limit = 'key: "max_megapixels" value { string_value: "'
     assert f'{limit}50"' in config.read_text()

@@ -102,12 +102,14 @@ class TestInstallation:
         assert env["LD_LIBRARY_PATH"].split(os.pathsep) == ["/one", "/two", "/old"]
         assert env["PYTHONDONTWRITEBYTECODE"] == "1"
         assert env["OMP_NUM_THREADS"] == "1"
+        assert env["MALLOC_ARENA_MAX"] == "2"
         assert env["KEPT"] == "yes"
         assert "PYTHONHOME" not in env
         assert str(installation.PACKAGE_ROOT) in env["PYTHONPATH"]
 
-    def test_threads_that_the_operator_has_chosen_stay(self) -> None:
-        assert Installation(Path("/t"), None, ()).environment({"OMP_NUM_THREADS": "4"})["OMP_NUM_THREADS"] == "4"
+    @pytest.mark.parametrize("variable", ["OMP_NUM_THREADS", "MALLOC_ARENA_MAX"])
+    def test_what_the_operator_has_chosen_stays(self, variable: str) -> None:
+        assert Installation(Path("/t"), None, ()).environment({variable: "4"})[variable] == "4"
 
 
 def fake_wheel(folder: Path, *versions: str) -> Path:

@@ -9,11 +9,10 @@ import pytest
 from tests.tiny_models import write_repository
 from trident.errors import SetupError
 from trident.model_config import (
-    bls_pins,
     ensemble_pins,
     network_files,
     parse_config,
-    pinned_versions,
+    pinned_step,
     read_config,
     read_repository,
     served_versions,
@@ -30,34 +29,27 @@ ensemble_scheduling { step [
 CALLER = """
 name: "caller"
 version_policy { specific { versions: [ 2, 3 ] } }
-parameters { key: "reader_version" value { string_value: "7" } }
 parameters { key: "threshold" value { string_value: "0.5" } }
 """
 
 
-def test_pins_of_an_ensemble_and_of_what_its_steps_call() -> None:
-    configs = {name: parse_config(text) for name, text in (("whole", ENSEMBLE), ("caller", CALLER), ("linear", ""))}
+def test_pins_of_an_ensemble() -> None:
+    ensemble, caller = parse_config(ENSEMBLE), parse_config(CALLER)
 
-    assert ensemble_pins(configs["whole"]) == {"caller": 2, "linear": -1}
-    assert bls_pins(configs["caller"]) == {"reader": 7}
-    assert pinned_versions(configs, "whole") == {"caller": 2, "linear": -1, "reader": 7}
-    assert served_versions(configs["caller"]) == (2, 3)
-    assert string_parameters(configs["caller"])["threshold"] == "0.5"
-
-
-def test_a_pin_that_is_no_number_is_refused() -> None:
-    with pytest.raises(SetupError, match=r"^caller: parameter reader_version: expected a model version, got 'newest'$"):
-        bls_pins(parse_config(CALLER.replace('"7"', '"newest"')))
+    assert ensemble_pins(ensemble) == {"caller": 2, "linear": -1}
+    assert pinned_step(ensemble, "caller") == 2
+    assert served_versions(caller) == (2, 3)
+    assert string_parameters(caller)["threshold"] == "0.5"
 
 
-def test_a_step_without_a_model_is_refused() -> None:
-    with pytest.raises(SetupError, match=r"^whole has a step 'caller' that is not in the repository$"):
-        pinned_versions({"whole": parse_config(ENSEMBLE)}, "whole")
+def test_a_step_that_follows_the_newest_version_pins_none() -> None:
+    with pytest.raises(SetupError, match=r"^whole: step linear: expected a model_version of 1 or more, got -1$"):
+        pinned_step(parse_config(ENSEMBLE), "linear")
 
 
-def test_an_unknown_ensemble_is_refused() -> None:
-    with pytest.raises(SetupError, match=r"^there is no model 'hole'; the repository holds whole$"):
-        pinned_versions({"whole": parse_config(ENSEMBLE)}, "hole")
+def test_a_model_that_is_no_step_pins_none() -> None:
+    with pytest.raises(SetupError, match=r"^whole has no step 'hole'; its steps are caller, linear$"):
+        pinned_step(parse_config(ENSEMBLE), "hole")
 
 
 def test_no_version_policy_names_no_versions() -> None:

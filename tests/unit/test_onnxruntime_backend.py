@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx
@@ -11,6 +12,7 @@ import onnxruntime
 import pytest
 
 from tests.tiny_models import WEIGHTS, linear_network, table_network
+from trident import onnx_backend
 from trident.onnx_backend import (
     CPU,
     CUDA,
@@ -26,6 +28,7 @@ from trident.onnx_backend import (
     complete_config,
     group_requests,
     model_file,
+    open_network,
     plan_session,
 )
 
@@ -159,6 +162,39 @@ class TestProviders:
 
     def test_gpu_accelerators_are_nothing_to_a_cpu_instance(self) -> None:
         assert plan(accelerated("gpu", "tensorrt")).providers == [(CPU, {})]
+
+
+class TestThreads:
+    ONE: ClassVar[dict[str, str]] = {"intra_op_thread_count": "1"}
+
+    @pytest.mark.parametrize(
+        ("made", "single"),
+        [
+            pytest.param(plan(parameters(**ONE)), True, id="one thread"),
+            pytest.param(plan(config()), False, id="as many as there are cores"),
+            pytest.param(plan(parameters(intra_op_thread_count="2")), False, id="two threads"),
+            pytest.param(plan(parameters(**ONE, execution_mode="1")), False, id="branches side by side"),
+            pytest.param(plan(parameters(**ONE), "GPU", (CUDA, CPU)), False, id="CUDA has threads of its own"),
+        ],
+    )
+    def test_only_a_session_that_starts_none_is_opened_at_low_priority(
+        self, made: Any, single: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert made.single_threaded is single
+        seen: list[str] = []
+
+        class Opened:
+            def __init__(self, *_: object) -> None:
+                seen.append(threading.current_thread().name)
+
+        monkeypatch.setattr(onnx_backend, "Network", Opened)
+        open_network(tmp_path, config(), made)
+        assert (seen == ["low-priority"]) is single
+
+    def test_a_network_that_cannot_be_opened_says_so_as_ever(self, tmp_path: Path) -> None:
+        (tmp_path / "model.onnx").write_bytes(b"not a network")
+        with pytest.raises(ConfigError, match=r"model\.onnx"):
+            open_network(tmp_path / "model.onnx", config(), plan(parameters(**self.ONE)))
 
 
 class TestModelFile:
@@ -298,3 +334,35 @@ SHAPES: list[tuple[tuple[int, ...], type]] = [
     ((3, 4), np.float32),
     ((1, 4), np.uint8),
 ]
+
+
+class TestTheFirstRun:
+    """A network that fails at every run must fail while it is opened: Triton can crash over a warm-up that fails."""
+
+    @staticmethod
+    def failing() -> onnx.ModelProto:
+        """A table of no rows: whatever index is asked for is out of it."""
+        model = table_network()
+        model.graph.initializer[0].CopyFrom(onnx.helper.make_tensor("TABLE", onnx.TensorProto.FLOAT, [0], []))
+        return model
+
+    @staticmethod
+    def configuration(**changes: Any) -> dict[str, Any]:
+        inputs, outputs = [io("INDEX", [1], "TYPE_INT64")], [io("VALUE", [1])]
+        return config(input=inputs, output=outputs, **changes)
+
+    def test_that_fails_is_said_at_the_load(self, tmp_path: Path) -> None:
+        onnx.save(self.failing(), tmp_path / "model.onnx")
+        made = self.configuration(model_warmup=[{"name": "one"}])
+        with pytest.raises(ConfigError, match="fails on its first run, of zeros"):
+            open_network(tmp_path / "model.onnx", made, plan(made))
+
+    def test_is_left_out_without_a_warm_up(self, tmp_path: Path) -> None:
+        onnx.save(self.failing(), tmp_path / "model.onnx")
+        made = self.configuration()
+        assert open_network(tmp_path / "model.onnx", made, plan(made)).providers == [CPU]
+
+    def test_that_works_is_no_news(self, tmp_path: Path) -> None:
+        onnx.save(table_network(), tmp_path / "model.onnx")
+        made = self.configuration(model_warmup=[{"name": "one"}])
+        assert open_network(tmp_path / "model.onnx", made, plan(made)).providers == [CPU]

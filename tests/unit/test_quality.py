@@ -17,6 +17,7 @@ from benchmarks.quality.measures import Measure
 from trident.fusion.evidence import SILENT
 from trident.fusion.policy import Weights
 from trident.fusion.taxonomy import load_taxonomy
+from trident.text import edit_distance
 
 
 class TestMetrics:
@@ -52,7 +53,7 @@ class TestMetrics:
         ],
     )
     def test_edit_distance(self, a, b, distance):
-        assert metrics.edit_distance(a, b) == metrics.edit_distance(b, a) == distance
+        assert edit_distance(a, b) == edit_distance(b, a) == distance
 
     def test_text_accuracy(self):
         exact, characters = metrics.text_accuracy(["ABCD", "", "WXYZWXYZWXYZ"], ["ABCE", "PQRS", "WXYZ"])

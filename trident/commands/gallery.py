@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from trident.entities.gallery import (
     Gallery,
     clean_name,
     ensure_outside,
+    gallery_ready_for,
 )
 from trident.entities.local import LocalNetworks, read_limits, read_settings
 from trident.entities.pictures import Pictures
@@ -32,6 +34,10 @@ from trident.provenance import unpack
 
 MIN_ENROLL_SCORE = 0.5
 """A face that the detector is less sure of is not worth enrolling."""
+
+EMBEDDER = "face_embedder"
+_FACE_NETWORKS = ("face_detector", EMBEDDER)
+_NAMES_SHOWN = 5
 
 _url_option = click.option(
     "--url",
@@ -66,9 +72,20 @@ def gallery() -> None:
 @gallery.command()
 @click.argument("name")
 @click.argument("photos", metavar="PHOTO...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--with",
+    "others",
+    metavar="COMPONENT=VERSION",
+    multiple=True,
+    callback=lambda _context, _option, given: _other_versions(given),
+    help="Use this version of face_embedder, or face_detector, instead of the one that serves: to enrol people again "
+    "before a new embedder is rolled out. Repeatable.",
+)
 @_url_option
 @_repository_option
-def enroll(name: str, photos: tuple[Path, ...], url: str | None, model_repository: Path) -> None:
+def enroll(
+    name: str, photos: tuple[Path, ...], others: Mapping[str, int], url: str | None, model_repository: Path
+) -> None:
     """Enrol the largest face of each PHOTO under NAME.
 
     Only embeddings are stored, never photos. A running server knows the person within seconds. Photos that cannot be
@@ -77,7 +94,9 @@ def enroll(name: str, photos: tuple[Path, ...], url: str | None, model_repositor
     name = clean_name(name)
     settings = read_settings(model_repository)
     limits = read_limits(model_repository)
-    networks = LocalNetworks(model_repository, settings.versions)
+    versions = {**settings.versions, **others}
+    serves = versions[EMBEDDER] == settings.versions[EMBEDDER]
+    networks = LocalNetworks(model_repository, versions)
     found: list[Enrollable] = []
     failed = 0
     with Gallery(url) as people:
@@ -101,11 +120,16 @@ def enroll(name: str, photos: tuple[Path, ...], url: str | None, model_repositor
         before = people.snapshot()
         if complaint := before.complaint():
             click.echo(f"Mind: {complaint}.", err=True)
-        _say_likeness(name, before.match(embeddings, network, settings.identity_threshold))
+        if serves:  # the threshold is its own
+            _say_likeness(name, before.match(embeddings, network, settings.identity_threshold))
         people.enroll(name, embeddings, network)
-        click.echo(f"{name}: {len(found)} face{'s' if len(found) > 1 else ''} enrolled in {people}")
-        if foreign := before.foreign(network):
-            _say_foreign(foreign, settings.versions["face_embedder"])
+        what = "" if serves else f" for {EMBEDDER} version {versions[EMBEDDER]}"
+        click.echo(f"{name}: {len(found)} face{'s' if len(found) > 1 else ''} enrolled{what} in {people}")
+        if not serves:
+            served = _network_of(LocalNetworks(model_repository, settings.versions))
+            _say_who_is_left(people, served, network, settings.versions[EMBEDDER], versions[EMBEDDER])
+        elif strangers := people.snapshot().strangers(network):
+            _say_strangers(strangers, settings.versions[EMBEDDER])
     if failed:
         raise click.ClickException(f"{failed} of {len(photos)} photos could not be used")
 
@@ -114,7 +138,7 @@ def enroll(name: str, photos: tuple[Path, ...], url: str | None, model_repositor
 @_url_option
 @_repository_option
 def list_people(url: str | None, model_repository: Path) -> None:
-    """List the people in the gallery, and which network their embeddings are of."""
+    """List the people in the gallery: how many of their faces are known to the network that serves, and to others."""
     console = Console()
     with Gallery(url) as database:
         people = database.people()
@@ -122,23 +146,31 @@ def list_people(url: str | None, model_repository: Path) -> None:
             console.print(f"Nobody is enrolled in {database}.", soft_wrap=True, markup=False)
             return
         settings = read_settings(model_repository)
-        current = _current_network(LocalNetworks(model_repository, settings.versions))
-        table = Table("name", "faces", "network", "enrolled (UTC)", title=Text(str(database)))
-        foreign = 0
+        version = settings.versions[EMBEDDER]
+        current = _network_of(LocalNetworks(model_repository, settings.versions))
+        table = Table(title=Text(str(database)))
+        table.add_column("name", overflow="fold")
+        table.add_column(f"for {EMBEDDER} {version}", justify="right")
+        table.add_column("for others", overflow="fold")
+        table.add_column("enrolled (UTC)")
+        known = {} if current is None else _other_embedders(model_repository, settings.versions)
         for person in people:
-            for network, count in sorted(person.embeddings.items()):
-                mark = "" if current is None else " (in use)" if network == current else " (another: never compared)"
-                foreign += count if current is not None and network != current else 0
-                # As Text: a name may hold square brackets, which Rich would read as markup.
-                cells = (person.name, str(count), _short(network) + mark, f"{person.enrolled:%Y-%m-%d %H:%M}")
-                table.add_row(*map(Text, cells))
+            served = "?" if current is None else str(person.embeddings.get(current, 0))
+            others = [
+                f"{count} for {known.get(network, _short(network))}"
+                for network, count in sorted(person.embeddings.items())
+                if network != current
+            ]
+            # As Text: a name may hold square brackets, which Rich would read as markup.
+            cells = (person.name, served, ", ".join(others), f"{person.enrolled:%Y-%m-%d %H:%M}")
+            table.add_row(*map(Text, cells))
         console.print(table)
     if current is None:
         click.echo(
             "The networks are not exported here, so it is not known which of these embeddings are in use.", err=True
         )
-    elif foreign:
-        _say_foreign(foreign, settings.versions["face_embedder"])
+    elif strangers := [person.name for person in people if current not in person.embeddings]:
+        _say_strangers(strangers, version)
 
 
 @gallery.command()
@@ -151,13 +183,43 @@ def forget(name: str, url: str | None) -> None:
         click.echo(f"{clean_name(name)}: forgotten, {count} embedding{'s' if count != 1 else ''} deleted from {people}")
 
 
-def _say_foreign(count: int, version: int) -> None:
-    which = "1 embedding in this gallery was" if count == 1 else f"{count} embeddings in this gallery were"
+def _other_versions(given: tuple[str, ...]) -> dict[str, int]:
+    """The values of ``--with``, understood. Raises click.BadParameter."""
+    versions: dict[str, int] = {}
+    for one in given:
+        name, _, number = one.partition("=")
+        if name not in _FACE_NETWORKS or not number.isdecimal() or int(number) < 1:
+            raise click.BadParameter(f"expected face_embedder=VERSION or face_detector=VERSION, got {one!r}")
+        if name in versions:
+            raise click.BadParameter(f"{name} is named twice")
+        versions[name] = int(number)
+    return versions
+
+
+def _say_strangers(names: list[str], version: int) -> None:
+    who = "1 person is" if len(names) == 1 else f"{len(names)} people are"
     click.echo(
-        f"Mind: {which} made by another network than face_embedder version {version} and will never be compared with "
-        "it; enrol these people again.",
+        f"Mind: {who} enrolled for other networks than {EMBEDDER} version {version} only, and will not be recognized: "
+        f"{_some(names)}. Enrol them again.",
         err=True,
     )
+
+
+def _say_who_is_left(people: Gallery, served: str | None, network: str, old: int, new: int) -> None:
+    """What is still to be done before the embedder can be rolled out."""
+    if served is None:
+        return
+    if served == network:
+        click.echo(f"{EMBEDDER} versions {old} and {new} are the same network: what is enrolled for one is for both.")
+    elif left := gallery_ready_for(people, served, network):
+        click.echo(f"Still to enrol for {EMBEDDER} version {new}: {_some(left)}.")
+    else:
+        click.echo(f"Everybody whom {EMBEDDER} version {old} knows is enrolled for version {new} too.")
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - _NAMES_SHOWN
+    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _largest_face(photo: Path, networks: LocalNetworks, settings: Settings, limits: Limits) -> Enrollable:
@@ -192,11 +254,24 @@ def _say_likeness(name: str, matches: list[Identity | None]) -> None:
         click.echo(f"Mind: a face of {name!r} looks like {other!r}, who is in the gallery already.", err=True)
 
 
-def _current_network(networks: LocalNetworks) -> str | None:
-    """Digest of the embedder that the model repository pins; None if it has not been exported."""
+def _other_embedders(model_repository: Path, versions: Mapping[str, int]) -> dict[str, str]:
+    """The embedder's versions on disk that do not serve, by digest; those that cannot be asked are left out."""
+    folder = model_repository / EMBEDDER
+    numbers = sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal() and path.is_dir())
+    found: dict[str, str] = {}
+    for number in numbers:
+        if number != versions[EMBEDDER]:
+            digest = _network_of(LocalNetworks(model_repository, {**versions, EMBEDDER: number}))
+            if digest is not None:
+                found.setdefault(digest, f"{EMBEDDER} {number}")
+    return found
+
+
+def _network_of(networks: LocalNetworks) -> str | None:
+    """Digest of an embedder; None if it has not been exported."""
     blank = np.zeros((1, FACE_SIDE, FACE_SIDE, 3), dtype=np.uint8)
     try:
-        answer = asyncio.run(networks.infer("face_embedder", {"PIXELS": blank}))
+        answer = asyncio.run(networks.infer(EMBEDDER, {"PIXELS": blank}))
     except SetupError:
         return None
     made_by = unpack(np.asarray(answer["PROVENANCE"][0], dtype=np.uint8))

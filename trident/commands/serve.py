@@ -17,6 +17,7 @@ from trident.launcher import TritonServer
 from trident.launcher.log import Entry
 from trident.launcher.server import GRPC_PORT, HTTP_PORT, METRICS_PORT
 from trident.layout import DEFAULT_REPOSITORY
+from trident.recorder import DEFAULT_MOST, DEFAULT_SHARE, Recording, prepare_folder
 
 
 class _Stopped(BaseException):
@@ -51,6 +52,26 @@ def _on_stop_signals(handler: Callable[[int, FrameType | None], object]) -> None
     show_default=True,
     help="Seconds that requests in flight may take when it stops, before the models are unloaded.",
 )
+@click.option(
+    "--record",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep a sample of the served pictures in this folder, for `trident rollout --golden`. They are personal data. "
+    "Off by default.",
+)
+@click.option(
+    "--record-share",
+    type=float,
+    default=DEFAULT_SHARE,
+    show_default=True,
+    help="With --record: the part of the pictures that is kept.",
+)
+@click.option(
+    "--record-most",
+    type=int,
+    default=DEFAULT_MOST,
+    show_default=True,
+    help="With --record: the most pictures that the folder ever holds.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Show Triton's whole log, not only warnings and errors.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- TRITON_OPTION...]")
 def serve(
@@ -63,6 +84,9 @@ def serve(
     model: str,
     start_timeout: float,
     grace: float,
+    record: Path | None,
+    record_share: float,
+    record_most: int,
     verbose: bool,
     arguments: tuple[str, ...],
 ) -> None:
@@ -72,6 +96,14 @@ def serve(
     """
     console = Console(stderr=True)
     started = False
+    recording = None if record is None else Recording(record, record_share, record_most)
+    if recording is not None:
+        prepare_folder(recording.folder, model_repository)
+        click.echo(
+            f"Keeping {recording.share:.3g} of all pictures in {recording.folder}, at most {recording.most}. They are "
+            "personal data: delete the folder when it has served its purpose.",
+            err=True,
+        )
 
     def show(entry: Entry) -> None:
         # Until it serves, what is wrong is said in one sentence at the end.
@@ -86,6 +118,7 @@ def serve(
         http_port=http_port,
         metrics_port=metrics_port,
         arguments=arguments,
+        env=None if recording is None else recording.to_environment(),
         log_sink=show,
         start_timeout_s=start_timeout,
         grace_s=grace,

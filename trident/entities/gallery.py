@@ -147,9 +147,14 @@ class Snapshot:
         known = self.by_network.get(network)
         return [None] * len(queries_MD) if known is None else known.match(queries_MD, threshold)
 
-    def foreign(self, network: str) -> int:
-        """How many embeddings were made by other networks than this one and are therefore never compared with it."""
-        return sum(len(known.names) for digest, known in self.by_network.items() if digest != network)
+    def names(self, network: str | None = None) -> set[str]:
+        """Everybody who has embeddings that can be used; with ``network``, those who have some that it made."""
+        known = self.by_network.values() if network is None else filter(None, [self.by_network.get(network)])
+        return {name for faces in known for name in faces.names}
+
+    def strangers(self, network: str) -> list[str]:
+        """Who is enrolled with other networks only, and so is never recognized by this one; sorted by name."""
+        return sorted(self.names() - self.names(network))
 
     def complaint(self) -> str:
         """One sentence about the damaged embeddings; empty where there are none."""
@@ -419,8 +424,7 @@ class GalleryWatcher:
         try:
             if self._gallery.stamp() != self._snapshot.stamp:
                 self._snapshot = self._gallery.snapshot()
-                people = {name for known in self._snapshot.by_network.values() for name in known.names}
-                self._logger.info("gallery %s: %d people", self._gallery, len(people))
+                self._logger.info("gallery %s: %d people", self._gallery, len(self._snapshot.names()))
                 if complaint := self._snapshot.complaint():
                     self._logger.warning("gallery %s: %s", self._gallery, complaint)
         except SetupError as exc:
@@ -505,6 +509,25 @@ def sqlite_file(url: URL) -> Path | None:
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
         raise SetupError("the gallery's SQLite URL must name a file: sqlite:////folder/gallery.db")
     return Path(url.database).expanduser().absolute()
+
+
+def gallery_ready_for(gallery: Gallery, old_digest: str, new_digest: str) -> list[str]:
+    """Whom a move from one embedder to another would turn into strangers.
+
+    Args:
+        gallery: The people.
+        old_digest: Digest of the network that serves.
+        new_digest: Digest of the one that is to serve.
+
+    Returns:
+        The names, sorted, of those who have embeddings of the old network and none of the new; empty where everybody
+        who is recognized now will be.
+
+    Raises:
+        SetupError: The database cannot be read.
+    """
+    snapshot = gallery.snapshot()
+    return sorted(snapshot.names(old_digest) - snapshot.names(new_digest))
 
 
 def ensure_outside(gallery: Gallery, folder: Path) -> None:

@@ -10,23 +10,33 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from trident.contract import MODELS
+from trident.contract import ENSEMBLE, MODELS
+from trident.entities.called_networks import RECOGNIZER, read_networks
 from trident.entities.networks import Tensors
-from trident.entities.settings import RECOGNIZER, Settings
+from trident.entities.settings import Settings
 from trident.errors import SetupError
-from trident.model_config import CONFIG_NAME, check_is_there, network_file, read_config, string_parameters
+from trident.model_config import (
+    CONFIG_NAME,
+    check_is_there,
+    network_file,
+    pinned_step,
+    read_config,
+    string_parameters,
+)
 from trident.preprocess import Limits
 
 _PREPROCESS = "preprocess"
 
 
 def read_settings(model_repository: Path) -> Settings:
-    """The settings in ``entity_recognizer/config.pbtxt`` of a model repository.
+    """The settings of the entity recognizer that the ensemble of a model repository pins.
 
     Raises:
-        SetupError: the repository or the file is missing, or it cannot be understood.
+        SetupError: the repository or a file is missing, or it cannot be understood.
     """
-    return Settings.from_parameters(_parameters(model_repository, RECOGNIZER))
+    parameters = _parameters(model_repository, RECOGNIZER)
+    version = pinned_step(read_config(model_repository / ENSEMBLE / CONFIG_NAME), RECOGNIZER)
+    return Settings.from_parameters(parameters, read_networks(model_repository / RECOGNIZER / str(version)))
 
 
 def read_limits(model_repository: Path) -> Limits:

@@ -1,4 +1,4 @@
-"""The entity recognizer's settings: the ``parameters`` of its ``config.pbtxt``, parsed and checked once."""
+"""The entity recognizer's settings: the ``parameters`` of its ``config.pbtxt`` and the networks of its version."""
 
 from __future__ import annotations
 
@@ -6,12 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from trident.contract import ENTITY_PROVENANCE_ORDER
+from trident.entities.called_networks import RECOGNIZER, Networks
 from trident.errors import SetupError
-
-RECOGNIZER, *_NETWORKS = ENTITY_PROVENANCE_ORDER
-CALLED_NETWORKS: tuple[str, ...] = tuple(_NETWORKS)
-"""The networks behind the entity recognizer, in the order of its provenance rows."""
 
 _Value = TypeVar("_Value", int, float)
 
@@ -40,8 +36,12 @@ class Settings:
     """How often a running server looks for a change of the gallery."""
 
     @classmethod
-    def from_parameters(cls, parameters: Mapping[str, str]) -> Settings:
-        """Parse the parameters of a model configuration, given as name to ``string_value``.
+    def from_parameters(cls, parameters: Mapping[str, str], networks: Networks) -> Settings:
+        """Parse the parameters of a model configuration.
+
+        Args:
+            parameters: By name, their ``string_value``.
+            networks: What the version of the recognizer calls.
 
         Raises:
             SetupError: one is missing, unknown or out of its range.
@@ -61,11 +61,11 @@ class Settings:
             return number
 
         settings = cls(
-            versions={name: take(f"{name}_version", int, 1, 2**31 - 1) for name in CALLED_NETWORKS},
+            versions=dict(networks.versions),
             min_score=take("min_score", float, 0, 1),
             min_face_score=take("min_face_score", float, 0, 1),
             min_plate_candidate=take("min_plate_candidate", float, 0, 1),
-            identity_threshold=take("identity_threshold", float, 0, 1),
+            identity_threshold=networks.identity_threshold,
             max_crops_per_call=take("max_crops_per_call", int, 1, 4096),
             max_canvases_per_call=take("max_canvases_per_call", int, 1, 4096),
             gallery_url=rest.pop("gallery_url", ""),

@@ -1,5 +1,9 @@
 """Triton's side of the entity recognizer: tensors in and out, the networks through BLS, the gallery."""
 
+from trident.background import give_way, import_at_low_priority
+
+import_at_low_priority("asyncio", "trident.entities.gallery", "trident.entities.recognizer")
+
 import asyncio
 import json
 import logging
@@ -9,15 +13,16 @@ from pathlib import Path
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-import trident
+from trident.component_digest import digest_of_component
 from trident.contract import ENTITY_PROVENANCE_ORDER, MODELS
+from trident.entities.called_networks import read_networks
 from trident.entities.gallery import Gallery, GalleryWatcher, ensure_outside
 from trident.entities.pictures import Pictures
 from trident.entities.recognizer import recognize
 from trident.entities.settings import Settings
 from trident.entities.types import entities_to_json
-from trident.errors import InvalidInput
-from trident.provenance import Provenance, digest_of_files, pack
+from trident.errors import InvalidInput, SetupError
+from trident.provenance import Provenance, pack
 
 PARALLEL_CALLS = 32
 # What Triton says to a call from inside once it has been told to stop; its code gets lost on the way here.
@@ -54,7 +59,13 @@ class TritonPythonModel:
     def initialize(self, args):
         config = json.loads(args["model_config"])
         parameters = {name: value["string_value"] for name, value in config["parameters"].items()}
-        self._settings = Settings.from_parameters(parameters)
+        folder = Path(__file__).parent
+        try:
+            self._settings = Settings.from_parameters(parameters, read_networks(folder))
+            own_digest = digest_of_component("entity_recognizer", folder)
+        except SetupError as error:
+            raise pb_utils.TritonModelException(str(error)) from error
+        self._own_provenance = pack(Provenance(int(args["model_version"]), own_digest))
         self._logger = logging.getLogger("trident.entity_recognizer")
         self._logger.setLevel(logging.INFO)
         self._logger.handlers = [TritonLog()]
@@ -65,11 +76,6 @@ class TritonPythonModel:
         self._watcher = GalleryWatcher(gallery, seconds=self._settings.gallery_poll_seconds, logger=self._logger)
         self._told_about = None
 
-        package = Path(trident.__file__).parent
-        own_digest = digest_of_files(
-            Path(__file__), package / "entities", package / "contract.py", package / "geometry.py"
-        )
-        self._own_provenance = pack(Provenance(int(args["model_version"]), own_digest))
         # One loop for the model's whole life; its threads wait for the networks.
         self._loop = asyncio.new_event_loop()
         self._loop.set_default_executor(ThreadPoolExecutor(PARALLEL_CALLS, thread_name_prefix="bls"))
@@ -78,6 +84,7 @@ class TritonPythonModel:
         return self._loop.run_until_complete(self._respond_to_all(requests))
 
     def finalize(self):
+        give_way()
         self._watcher.stop()
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
@@ -130,11 +137,11 @@ class TritonPythonModel:
         snapshot = self._watcher.snapshot
         if self._told_about != (snapshot.stamp, network):
             self._told_about = (snapshot.stamp, network)
-            if foreign := snapshot.foreign(network):
+            if strangers := snapshot.strangers(network):
                 self._logger.warning(
-                    "gallery: %d embeddings were made by another network than face_embedder version %d (%s) and are "
-                    "never compared with it; enrol these people again (trident gallery list shows them)",
-                    foreign,
+                    "gallery: of %d people all embeddings were made by other networks than face_embedder version %d "
+                    "(%s) and are never compared with it; enrol them again (trident gallery list shows them)",
+                    len(strangers),
                     self._settings.versions["face_embedder"],
                     network,
                 )

@@ -1,17 +1,22 @@
 """Triton's side of fusion: tensors in and out; what happens between is ``trident.fusion``."""
 
+from trident.background import WarmUp, give_way, import_at_low_priority
+
+import_at_low_priority("trident.fusion.batch")
+
+import json
 from pathlib import Path
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-import trident
+from trident.component_digest import digest_of_component
 from trident.contract import MODELS
 from trident.errors import InvalidInput, SetupError
 from trident.fusion.batch import fuse_batch
 from trident.fusion.policy import load_policy
-from trident.fusion.taxonomy import DATA_DIRECTORY, load_taxonomy
-from trident.provenance import Provenance, digest_of_files
+from trident.fusion.taxonomy import load_taxonomy
+from trident.provenance import Provenance
 
 SPEC = MODELS["fusion"]
 
@@ -23,23 +28,18 @@ class TritonPythonModel:
         folder = Path(__file__).parent
         try:
             self._policy = load_policy(folder / "policy.json")
+            digest = digest_of_component("fusion", folder)
         except SetupError as error:
             raise pb_utils.TritonModelException(str(error)) from error
         self._taxonomy = load_taxonomy()
-        package = Path(trident.__file__).parent
-        digest = digest_of_files(
-            Path(__file__),
-            folder / "policy.json",
-            package / "fusion",
-            *sorted(DATA_DIRECTORY.glob("*.json")),
-            package / "contract.py",
-            package / "geometry.py",
-            package / "provenance.py",
-        )
+        self._warm_up = WarmUp(json.loads(args["model_config"]))
         self._provenance = Provenance(int(args["model_version"]), digest)
 
     def execute(self, requests):
-        return [self._respond(request) for request in requests]
+        return self._warm_up.run(lambda: [self._respond(request) for request in requests])
+
+    def finalize(self):
+        give_way()
 
     def _respond(self, request):
         tensors = {spec.name: pb_utils.get_input_tensor_by_name(request, spec.name).as_numpy() for spec in SPEC.inputs}

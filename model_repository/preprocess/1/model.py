@@ -1,5 +1,9 @@
 """Triton's side of preprocess: encoded pictures in, canonical pixels out; ``trident.preprocess`` does the work."""
 
+from trident.background import WarmUp, give_way, import_at_low_priority
+
+import_at_low_priority("trident.preprocess")
+
 import json
 from pathlib import Path
 
@@ -7,30 +11,37 @@ import cv2
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-import trident
-from trident.errors import InvalidInput
+from trident.component_digest import digest_of_component
+from trident.errors import InvalidInput, SetupError
 from trident.preprocess import Limits, prepare, stack_details
-from trident.provenance import Provenance, digest_of_files, pack
+from trident.provenance import Provenance, pack
+from trident.recorder import Recorder
 
 
 class TritonPythonModel:
     """One request after the other; a picture that cannot be served fails its own request alone."""
 
     def initialize(self, args):
-        parameters = json.loads(args["model_config"])["parameters"]
-        self._limits = Limits.from_parameters({name: value["string_value"] for name, value in parameters.items()})
-        package = Path(trident.__file__).parent
-        digest = digest_of_files(
-            Path(__file__), package / "preprocess", package / "contract.py", package / "geometry.py"
-        )
+        config = json.loads(args["model_config"])
+        parameters = config["parameters"]
+        self._warm_up = WarmUp(config)
+        try:
+            self._limits = Limits.from_parameters({name: value["string_value"] for name, value in parameters.items()})
+            digest = digest_of_component("preprocess", Path(__file__).parent)
+        except SetupError as error:
+            raise pb_utils.TritonModelException(str(error)) from error
         self._provenance = pack(Provenance(int(args["model_version"]), digest))
+        self._recorder = Recorder.from_environment()
         # Instances, not threads, keep the cores busy: OpenCV's own threads would take them from the networks.
         cv2.setNumThreads(1)
         # The caller is told what is wrong with a picture; the server's log is not a place to fill for callers.
         cv2.setLogLevel(0)
 
     def execute(self, requests):
-        return [self._answer(request) for request in requests]
+        return self._warm_up.run(lambda: [self._answer(request) for request in requests])
+
+    def finalize(self):
+        give_way()
 
     def _answer(self, request):
         images = pb_utils.get_input_tensor_by_name(request, "IMAGE").as_numpy().reshape(-1)
@@ -38,6 +49,7 @@ class TritonPythonModel:
             pictures = [self._prepare(encoded, index, len(images)) for index, encoded in enumerate(images)]
         except InvalidInput as error:
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG))
+        self._recorder.offer(images)
         outputs = {
             "SCENE_PIXELS": np.stack([picture.scene for picture in pictures]),
             "CANVAS_PIXELS": np.stack([picture.canvas for picture in pictures]),

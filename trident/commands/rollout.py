@@ -1,0 +1,409 @@
+"""``trident rollout``, ``rollback``, ``retire`` and ``versions``."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from trident.background import step_back
+from trident.errors import SetupError
+from trident.layout import DEFAULT_REPOSITORY
+from trident.rollout import engine, journal
+from trident.rollout.checks import LiveChecks
+from trident.rollout.disk import Repository
+from trident.rollout.engine import Finding, Interrupted, Outcome, Rollout
+from trident.rollout.journal import Journal, Record
+from trident.rollout.options import DEFAULT_WATCH_S, Options, parse_duration, parse_share
+from trident.rollout.plan import Plan, make_plan, plan_back
+from trident.rollout.release import COMPONENTS, RECOGNIZER, check_component, parse_targets
+from trident.rollout.serving import TritonServing
+from trident.rollout.settings import AllLimits, described_limits
+from trident.rollout.versions import VersionFacts, survey_versions
+from trident_client.settings import address
+
+REPORTS = Path("rollout_reports")
+INTERRUPTED_EXIT = 3
+"""Exit code of a rollout that has neither ended nor been taken back."""
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_url_option = click.option(
+    "--url", metavar="HOST:PORT", help="The server's gRPC port. Default: $TRIDENT_URL, else 127.0.0.1:8001."
+)
+_repository_option = click.option(
+    "--model-repository",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=DEFAULT_REPOSITORY,
+    show_default="the project's",
+    help="Folder of the models that the server loads.",
+)
+_gallery_option = click.option(
+    "--gallery-url", help="The gallery's database, for face_embedder. Default: as the server."
+)
+
+
+def _duration(_context: click.Context, _option: click.Parameter, text: str) -> float:
+    try:
+        return parse_duration(text)
+    except SetupError as exc:
+        raise click.BadParameter(str(exc)) from exc
+
+
+def _share(_context: click.Context, _option: click.Parameter, text: str) -> float:
+    try:
+        return parse_share(text)
+    except SetupError as exc:
+        raise click.BadParameter(str(exc)) from exc
+
+
+def _show_limits(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if not wanted:
+        return
+    table = Table(title="Limits of a rollout, for --limit NAME=VALUE", box=None, pad_edge=False, title_justify="left")
+    table.add_column("name")
+    table.add_column("what")
+    for name, about in described_limits():
+        table.add_row(name, about)
+    Console().print(table)
+    context.exit()
+
+
+@click.command(short_help="Move components to other versions while the server serves.")
+@click.argument("targets", nargs=-1, metavar="COMPONENT VERSION | COMPONENT=VERSION...")
+@_url_option
+@_repository_option
+@click.option(
+    "--golden",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of pictures that both versions answer, with labels or without. Default: a set made from photos that "
+    "scikit-image ships.",
+)
+@click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="Another limit; --limits lists them.")
+@click.option(
+    "--limits",
+    "show_limits",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_limits,
+    help="List the limits and their defaults.",
+)
+@click.option(
+    "--canary", default="0%", callback=_share, metavar="SHARE", help="Traffic that the new version answers first."
+)
+@click.option("--for", "canary_s", default="60s", callback=_duration, metavar="TIME", help="How long, as 60s or 5m.")
+@click.option(
+    "--watch",
+    "watch_s",
+    default=f"{DEFAULT_WATCH_S:g}s",
+    show_default=True,
+    callback=_duration,
+    metavar="TIME",
+    help="How long errors and latency are watched after the flip; beyond the limits it goes back by itself.",
+)
+@click.option(
+    "--report",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=REPORTS,
+    show_default=True,
+    help="Folder for the report with the worst pictures.",
+)
+@click.option(
+    "--identity-threshold",
+    type=click.FloatRange(0, 1),
+    help="For face_embedder: smallest cosine similarity of one person's faces with the new network.",
+)
+@_gallery_option
+@click.option("--resume", is_flag=True, help="Go on with a rollout that was interrupted.")
+@click.option("--abort", is_flag=True, help="Take back a rollout that was interrupted.")
+def rollout(
+    *,
+    targets: tuple[str, ...],
+    url: str | None,
+    model_repository: Path,
+    golden: Path | None,
+    limits: tuple[str, ...],
+    canary: float,
+    canary_s: float,
+    watch_s: float,
+    report: Path,
+    identity_threshold: float | None,
+    gallery_url: str | None,
+    resume: bool,
+    abort: bool,
+) -> None:
+    r"""Move one component, or several in one step, to other versions while the server serves.
+
+    \b
+    trident rollout classifier 2
+    trident rollout detector=2 fusion=2 --canary 10% --for 60s
+
+    The files are checked, the new version is loaded beside the old, both answer the same pictures, a share of the
+    traffic is tried if you ask for it, and then the pins move, all at once. What fails goes no further, and the old
+    version goes on answering. The old one stays loaded until `trident retire` or the next rollout.
+
+    Exit code 0: the new version answers. 1: it does not, all is as before. 3: interrupted, see `trident status`.
+    """
+    if resume and abort:
+        raise click.UsageError("--resume and --abort exclude each other")
+    if bool(targets) == (resume or abort):
+        raise click.UsageError(
+            "--resume and --abort take no components" if targets else "say what to roll out: COMPONENT VERSION"
+        )
+    step_back()
+    repository, diary, display = Repository(model_repository), Journal(model_repository), _Display()
+    with diary.locked(), _stoppable(), _serving(url) as serving:
+        if abort:
+            record = _interrupted_one(diary)
+            checks = LiveChecks(repository, serving, Options.from_json(record.started.get("options", {})), display.tell)
+            _finish(display, lambda: Rollout(repository, serving, diary, checks, display).abort(record))
+            return
+        if resume:
+            record = _interrupted_one(diary)
+            options = Options.from_json(record.started.get("options", {}), gallery_url=gallery_url)
+            checks = LiveChecks(repository, serving, options, display.tell)
+            display.head(f"{record}, begun {record.at}")
+            _finish(display, lambda: Rollout(repository, serving, diary, checks, display).resume(record))
+            return
+        options = Options(golden, limits, canary, canary_s, watch_s, report, identity_threshold, gallery_url)
+        AllLimits.with_settings(limits)  # a mistake in them is said before anything is done
+        _refuse_unfinished(diary)
+        plan = make_plan(repository, parse_targets(targets), identity_threshold=identity_threshold)
+        checks = LiveChecks(repository, serving, options, display.tell)
+        display.head(_heading(plan))
+        _finish(display, lambda: Rollout(repository, serving, diary, checks, display).run(plan, options.to_json()))
+
+
+@click.command(short_help="Go back to the version before.")
+@click.argument("component")
+@_url_option
+@_repository_option
+@click.option(
+    "--watch", "watch_s", default="0s", show_default=True, callback=_duration, metavar="TIME", help="As for rollout."
+)
+def rollback(*, component: str, url: str | None, model_repository: Path, watch_s: float) -> None:
+    """Go back to the version of COMPONENT that answered before the last rollout.
+
+    What moved together goes back together. The way back is short: while the old version is loaded still, only the pins
+    move; after `trident retire` it is loaded first.
+    """
+    check_component(component)
+    step_back()
+    repository, diary, display = Repository(model_repository), Journal(model_repository), _Display()
+    options = Options(watch_s=watch_s)
+    with diary.locked(), _stoppable(), _serving(url) as serving:
+        _refuse_unfinished(diary)
+        plan = plan_back(repository, component, diary.records())
+        checks = LiveChecks(repository, serving, options, display.tell)
+        display.head(_heading(plan))
+        _finish(display, lambda: Rollout(repository, serving, diary, checks, display).run(plan, options.to_json()))
+
+
+@click.command(short_help="Let versions go that do not answer any more.")
+@click.argument("components", nargs=-1, metavar="[COMPONENT...]")
+@_url_option
+@_repository_option
+def retire(*, components: tuple[str, ...], url: str | None, model_repository: Path) -> None:
+    """Let the versions go that were kept as the way back; of all components, if none is named.
+
+    Their files stay: `trident rollout` and `trident rollback` load them again.
+    """
+    for name in components:
+        check_component(name)
+    repository, diary = Repository(model_repository), Journal(model_repository)
+    with diary.locked(), _serving(url) as serving:
+        settled, held = engine.retire(repository, serving, diary, components or COMPONENTS)
+    if not settled.retired:
+        click.echo("Nothing to retire: only the versions that answer are loaded.")
+    for name, version in settled.retired:
+        memory = held.get(f"{name} {version}")
+        click.echo(f"{name} {version} retired" + (f", {memory:.0f} MB" if memory is not None else ""))
+    if settled.lingering:
+        raise click.ClickException(
+            f"{', '.join(settled.lingering)}: requests in flight keep old versions; see trident status"
+        )
+
+
+@click.command(short_help="List the versions of a component: on disk, loaded, rolled out.")
+@click.argument("component")
+@_url_option
+@_repository_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+def versions(*, component: str, url: str | None, model_repository: Path, as_json: bool) -> None:
+    """List what is on disk and loaded of COMPONENT, digests, sources, and the last rollouts."""
+    check_component(component)
+    diary = Journal(model_repository)
+    with _serving(url) as serving:
+        found = survey_versions(Repository(model_repository), serving, diary, component)
+    if as_json:
+        click.echo(found.dumps())
+        return
+    console = Console()
+    console.print(_versions_table(component, found.versions))
+    for note in found.notes:
+        console.print(Text(note, style="yellow"))
+    if found.rollouts:
+        console.print(_rollouts_table(found.rollouts))
+
+
+def _versions_table(component: str, found: tuple[VersionFacts, ...]) -> Table:
+    table = Table(title=component, title_justify="left", box=None, pad_edge=False)
+    for heading in ("version", "", "state", "MB", "digest", "source"):
+        table.add_column(heading, justify="right" if heading in ("version", "MB") else "left", overflow="fold")
+    for one in found:
+        table.add_row(
+            str(one.version),
+            "answers" if one.pinned else "",
+            one.state,
+            "" if one.memory_mb is None else f"{one.memory_mb:.0f}",
+            one.digest.removeprefix("sha256:")[:12] if one.digest else "",
+            one.source,
+        )
+    return table
+
+
+def _rollouts_table(records: tuple[Record, ...]) -> Table:
+    table = Table(title="last rollouts", title_justify="left", box=None, pad_edge=False)
+    for heading in ("begun", "by", "what", "outcome"):
+        table.add_column(heading, overflow="fold")
+    for record in records:
+        table.add_row(record.at, record.who, str(record), record.outcome or "not ended")
+    return table
+
+
+class _Display:
+    """Steps as lines; the one that runs has a bar and its time."""
+
+    def __init__(self) -> None:
+        self._console = Console(highlight=False)
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+
+    def head(self, sentence: str) -> None:
+        """What is going to happen."""
+        self._console.print(Text(sentence, style="bold"))
+
+    def begin(self, step: str, about: str) -> None:
+        """See ``engine.Progress``."""
+        if not self._console.is_terminal:
+            return
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn(f"{step:<9}"),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
+        )
+        self._bar.start()
+        self._task = self._bar.add_task(about, total=None)
+
+    def advance(self, done: int, total: int) -> None:
+        """See ``engine.Progress``."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=done, total=total)
+
+    def end(self, step: str, finding: Finding, seconds: float) -> None:
+        """See ``engine.Progress``."""
+        self._line("[green]✓[/]" if finding.sentence != "left out" else "[dim]–[/]", step, finding.sentence, seconds)
+        for warning in finding.warnings:
+            self._console.print(Text(f"  {'':<9} {warning}", style="yellow"), soft_wrap=True)
+
+    def fail(self, step: str, sentence: str, seconds: float) -> None:
+        """See ``engine.Progress``."""
+        self._line("[red]✗[/]", step, sentence, seconds)
+
+    def tell(self, sentence: str) -> None:
+        """See ``engine.Progress``."""
+        self._console.print(Text(f"  {'':<9} {sentence}"), soft_wrap=True)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = self._task = None
+
+    def _line(self, mark: str, step: str, sentence: str, seconds: float) -> None:
+        self.close()
+        line = Text.from_markup(mark)
+        line.append(f" {step:<9} {seconds:6.1f} s  {sentence}")
+        self._console.print(line, soft_wrap=True)
+
+
+def _heading(plan: Plan) -> str:
+    derived = RECOGNIZER not in plan.targets and any(change.component == RECOGNIZER for change in plan.changes)
+    because = f" ({RECOGNIZER} {plan.after[RECOGNIZER]} is the version that calls it)" if derived else ""
+    return f"{plan.kind.capitalize()}: {plan}{because}"
+
+
+def _finish(display: _Display, carry_out: Callable[[], Outcome]) -> None:
+    try:
+        outcome = carry_out()
+    except Interrupted as exc:
+        click.echo(f"Interrupted: {exc}", err=True)
+        raise click.exceptions.Exit(INTERRUPTED_EXIT) from exc
+    except (KeyboardInterrupt, _Stop):
+        click.echo(
+            "Interrupted. One whole release answers. `trident rollout --resume` goes on with the rollout, "
+            "`trident rollout --abort` takes it back.",
+            err=True,
+        )
+        raise click.exceptions.Exit(INTERRUPTED_EXIT) from None
+    finally:
+        display.close()
+    if outcome.outcome in (journal.DONE, journal.ABORTED):
+        said = "answers" if outcome.outcome == journal.DONE else ""
+        click.echo(f"Done in {outcome.seconds:.1f} s: {outcome.sentence} {said}".rstrip() + ".")
+        return
+    moved = "It went back by itself" if outcome.outcome == journal.ROLLED_BACK else "Nothing has changed"
+    raise click.ClickException(f"{outcome.plan} was stopped. {moved}: {_still(outcome)} answers.")
+
+
+def _still(outcome: Outcome) -> str:
+    return ", ".join(f"{change.component} {change.before}" for change in outcome.plan.changes)
+
+
+def _interrupted_one(diary: Journal) -> Record:
+    record = diary.unfinished()
+    if record is None:
+        raise SetupError(f"no rollout of {diary.file.parent} was interrupted")
+    return record
+
+
+def _refuse_unfinished(diary: Journal) -> None:
+    if (left := diary.unfinished()) is not None:
+        raise SetupError(left.how_to_end())
+
+
+@contextmanager
+def _serving(url: str | None) -> Iterator[TritonServing]:
+    with TritonServing(address(url).target) as serving:
+        yield serving
+
+
+class _Stop(BaseException):
+    """SIGTERM came."""
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """SIGTERM ends a rollout as Ctrl-C does."""
+
+    def stop(*_: object) -> NoReturn:
+        raise _Stop
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
