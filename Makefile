@@ -67,7 +67,7 @@ lock: ## renew requirements/lock.txt from pyproject.toml
 		-e '1i # Made by `make lock`. numpy stays at 1.26: the bundled Triton reads BYTES wrongly under numpy 2.' requirements/lock.txt
 
 clean: ## remove .venv and what was built; networks of your own and the cache stay
-	rm -rf $(VENV) demo_output export/reports benchmarks/reports build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo_output rollout_reports export/reports benchmarks/reports build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@# Networks that were brought in by `export.own` are not ours to delete.
 	@grep -Ls '"own"' model_repository/*/*/model.json | while read -r record; do rm -f "$$record" "$${record%.json}.onnx"; done
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -54,10 +54,6 @@ class Answer:
         """How late the generator itself was."""
         return 1000 * (self.sent - self.planned)
 
-    def in_flight_during(self, begin: float, end: float) -> bool:
-        """Whether it was under way at some moment of ``[begin, end]``."""
-        return self.planned <= end and self.done >= begin
-
 
 @dataclass(frozen=True, slots=True)
 class Answers:

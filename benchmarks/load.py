@@ -233,9 +233,7 @@ class Generator:
 
 
 def _request(picture: bytes, model: str) -> bytes:
-    request = analyze_request(picture, request_id="", tensors=False)
-    request.model_name = model
-    return bytes(request.SerializeToString())
+    return bytes(analyze_request(picture, request_id="", tensors=False, model=model).SerializeToString())
 
 
 def _models(response: Any) -> dict[str, Any]:

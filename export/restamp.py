@@ -15,13 +15,11 @@ from onnx import numpy_helper
 
 from export.build import read_record, write_model
 from export.fetch import sha256_of
+from export.signature import PROVENANCE_ROW
 from trident.contract import PROVENANCE_BYTES
 from trident.errors import SetupError
 from trident.layout import MODEL_FILE
 from trident.provenance import Provenance, pack, unpack
-
-PROVENANCE_ROW = "provenance_row"
-"""The constant of an exported graph that holds version and digest, UINT8 ``[1, 36]``."""
 
 _KEPT = ("name", "digest", "licence", "repository", "preprocessing", "classes")
 """What stays true of a network under another number. ``recipe`` does not: nothing was built."""

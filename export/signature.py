@@ -14,6 +14,9 @@ from trident.errors import SetupError
 from trident.provenance import Provenance, pack
 from trident.signature import Declared, signature_problems
 
+PROVENANCE_ROW = "provenance_row"
+"""The constant of an exported graph that holds version and digest, UINT8 ``[1, 36]``."""
+
 _TYPE_NAMES = {number: name for name, number in TensorProto.DataType.items()} | {
     number: dtype.value for dtype, number in ELEMENT_TYPES.items()
 }
@@ -51,14 +54,14 @@ def with_provenance(model: onnx.ModelProto, version: int) -> tuple[onnx.ModelPro
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     graph = copy.graph
-    graph.initializer.append(numpy_helper.from_array(pack(provenance).reshape(1, -1).copy(), "provenance_row"))
+    graph.initializer.append(numpy_helper.from_array(pack(provenance).reshape(1, -1).copy(), PROVENANCE_ROW))
     graph.initializer.append(numpy_helper.from_array(np.array([PROVENANCE_BYTES]), "provenance_bytes"))
     graph.node.append(helper.make_node("Shape", [PIXELS], ["batch_size"], name="batch_size", start=0, end=1))
     graph.node.append(
         helper.make_node("Concat", ["batch_size", "provenance_bytes"], ["provenance_dims"], "provenance_dims", axis=0)
     )
     graph.node.append(
-        helper.make_node("Expand", ["provenance_row", "provenance_dims"], [PROVENANCE.name], PROVENANCE.name)
+        helper.make_node("Expand", [PROVENANCE_ROW, "provenance_dims"], [PROVENANCE.name], PROVENANCE.name)
     )
     graph.output.append(value_info(PROVENANCE))
     return checked(copy), provenance

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from trident.contract import ENSEMBLE
+from trident.contract import CANDIDATE, ENSEMBLE, STABLE
 from trident.model_config import ensemble_pins, read_config, served_versions
 from trident.rollout.release import CALLED, COMPONENTS, RECOGNIZER
 from trident.rollout.serving import ServerLost, ServingError, Statistics, Tensors
@@ -51,6 +51,9 @@ class FakeTriton:
     def release(self, model: str = ENSEMBLE) -> dict[str, int]:
         """What answers: with the recognizer's networks, as its version names them. All of it has to be loaded."""
         config = self.ensembles[model]
+        if not config.HasField("ensemble_scheduling"):  # a canary's router: the old release, and a share of the new
+            self.release(CANDIDATE)
+            return self.release(STABLE)
         pins = ensemble_pins(config)
         named = json.loads((self.repository / RECOGNIZER / str(pins[RECOGNIZER]) / "networks.json").read_text())
         release = pins | {name: int(named[name]["version"]) for name in CALLED}
@@ -129,6 +132,8 @@ class FakeTriton:
         self._seen[name] = on_disk
 
     def _load_ensemble(self, name: str, config: ModelConfig | None) -> None:
+        if config is None and name != ENSEMBLE:
+            raise ServingError(f"failed to load '{name}', failed to poll from model repository", "INTERNAL")
         config = config or read_config(self.repository / name)
         for component in ensemble_pins(config):
             if self._seen[component] != (self.repository / component / "config.pbtxt").read_text():

@@ -48,7 +48,8 @@ from export.build import write_model
 from export.fetch import sha256_of
 from export.restamp import restamp, write_restamped
 from trident.contract import MODELS, PROVENANCE
-from trident.layout import MODEL_FILE, RECORD_FILE
+from trident.layout import CODE_FILE, MODEL_FILE, RECORD_FILE
+from trident.rollout.disk import ORIGIN_FILE
 
 SCORES = {
     "classifier": "PROBABILITIES",
@@ -415,8 +416,8 @@ def python_version(component_folder: Path, version: int, source: int = 1, *, fau
             fusion is the first.
     """
     folder = component_folder / str(version)
-    shutil.copytree(component_folder / str(source), folder, ignore=shutil.ignore_patterns("__pycache__", "origin.json"))
-    code = folder / "model.py"
+    shutil.copytree(component_folder / str(source), folder, ignore=shutil.ignore_patterns("__pycache__", ORIGIN_FILE))
+    code = folder / CODE_FILE
     if fault:
         code.write_text(f"{code.read_text()}\n\n{fault.replace('AFTER', str(after))}")
     # What Triton's stub would write while it loads counts as a change of the model.

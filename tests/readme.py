@@ -1,4 +1,4 @@
-"""The README's commands and programs, for the tests that try them."""
+"""The documents' commands and programs, for the tests that try them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,18 @@ import shlex
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = (ROOT / "README.md", ROOT / "client" / "README.md", ROOT / "export" / "README.md")
+DOCUMENTS = sorted(
+    [
+        *ROOT.glob("*.md"),
+        # What lies in hidden folders is not the project's: the virtual environment, caches.
+        *(
+            document
+            for folder in ROOT.iterdir()
+            if not folder.name.startswith(".")
+            for document in folder.rglob("*.md")
+        ),
+    ]
+)
 
 
 def blocks(document: Path, language: str) -> list[str]:

@@ -14,9 +14,10 @@ from trident.contract import (
     NUM_CLASSES,
     PROVENANCE_BYTES,
 )
+from trident.entities.settings import Settings
 from trident.preprocess import prepare
 from trident.provenance import Provenance, pack
-from trident.rollout.release import COMPONENTS
+from trident.rollout.release import CALLED, COMPONENTS
 from trident.rollout.serving import Statistics
 
 CAR = 2
@@ -26,6 +27,18 @@ LANDMARKS = ((125.0, 135.0), (175.0, 135.0), (150.0, 160.0), (130.0, 180.0), (17
 PLATE_BOX = (300.0, 300.0, 400.0, 330.0)
 CORNERS = ((300.0, 300.0), (400.0, 300.0), (400.0, 330.0), (300.0, 330.0))
 BEFORE = dict.fromkeys(COMPONENTS, 1)
+SETTINGS = Settings(
+    versions=dict.fromkeys(CALLED, 1),
+    min_score=0.05,
+    min_face_score=0.3,
+    min_plate_candidate=0.02,
+    identity_threshold=0.6,
+    max_crops_per_call=64,
+    max_canvases_per_call=8,
+    gallery_url="",
+    gallery_poll_seconds=1.0,
+)
+"""Of the entity recognizer."""
 
 
 def digest(component):

@@ -110,7 +110,9 @@ class WarmUp:
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        self._left = sum(max(1, int(sample.get("count", 0))) for sample in config.get("model_warmup", []))
+        # Triton leaves out a sample without a batch, and runs one without a count once.
+        samples = [sample for sample in config.get("model_warmup", []) if int(sample.get("batch_size", 0))]
+        self._left = sum(max(1, int(sample.get("count", 0))) for sample in samples)
 
     def run(self, work: Callable[[], T]) -> T:
         """Do the work of one call. Returns what it returns, raises what it raises."""

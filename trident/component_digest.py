@@ -6,13 +6,14 @@ from pathlib import Path
 
 import trident
 from trident.errors import SetupError
+from trident.layout import CODE_FILE
 from trident.provenance import digest_of_files
 
 # In a version's folder, and in the package; the order is part of the digest.
 _OWN_FILES: dict[str, tuple[str, ...]] = {
-    "preprocess": ("model.py",),
-    "entity_recognizer": ("model.py", "networks.json"),
-    "fusion": ("model.py", "policy.json"),
+    "preprocess": (CODE_FILE,),
+    "entity_recognizer": (CODE_FILE, "networks.json"),
+    "fusion": (CODE_FILE, "policy.json"),
 }
 _PACKAGE_FILES: dict[str, tuple[str, ...]] = {
     "preprocess": ("preprocess", "contract.py", "geometry.py"),

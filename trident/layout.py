@@ -10,5 +10,8 @@ DEFAULT_REPOSITORY = Path(__file__).resolve().parents[1] / "model_repository"
 MODEL_FILE = "model.onnx"
 """A network's file in the folder of its version, unless the configuration names another."""
 
+CODE_FILE = "model.py"
+"""The code of a Python component's version, unless the configuration names another file."""
+
 RECORD_FILE = "model.json"
 """Beside a network: where it comes from, its digest, and the SHA-256 of its file."""

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from trident.demo import PLATE, photo, with_plate
 from trident.errors import TridentError
+from trident.sample_pictures import PLATE, photo, with_plate
 
 SIDE = 320
 """Its sides, in pixels."""

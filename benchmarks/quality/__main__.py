@@ -18,6 +18,7 @@ from benchmarks.quality import report
 from benchmarks.quality.measures import SETS, LabelledSet, Measure, Server
 from trident.errors import SetupError
 from trident.launcher.server import TritonServer
+from trident.rollout.golden import LABELLED_SETS, labelled_sets
 from trident_client import ClientError
 
 
@@ -48,14 +49,14 @@ def main(
 ) -> None:
     """Measure how good the served answers are on labelled pictures."""
     console = Console()
-    chosen, skipped = [], []
+    chosen, skipped, there = [], [], labelled_sets(folder)
     for one in SETS:
         if names and one.name not in names:
             continue
-        if (folder / one.name / one.labels).is_file():
+        if one.name in there:
             chosen.append(one)
         else:
-            skipped.append(f"{one.name}: there is no {one.name}/{one.labels} in {folder}")
+            skipped.append(f"{one.name}: there is no {one.name}/{LABELLED_SETS[one.name]} in {folder}")
     for sentence in skipped:
         console.print(f"Left out {sentence}.", style="yellow", highlight=False)
     if not chosen:

@@ -242,26 +242,22 @@ class LabelledSet:
     """One of the sets that can be measured."""
 
     name: str
-    labels: str
-    """The file without which there is no such set."""
+    """One of ``trident.rollout.golden.LABELLED_SETS``."""
     count: Callable[[Path, int | None], int]
     """How many pictures will be asked for."""
     measure: Callable[[Server, Path, int | None, Progress], list[Measure]]
 
 
 SETS: tuple[LabelledSet, ...] = (
-    LabelledSet("imagenet", "labels.csv", lambda folder, limit: len(data.imagenet(folder, limit)), measure_imagenet),
-    LabelledSet("coco", "instances.json", lambda folder, limit: len(data.coco(folder, limit).paths), measure_coco),
+    LabelledSet("imagenet", lambda folder, limit: len(data.imagenet(folder, limit)), measure_imagenet),
+    LabelledSet("coco", lambda folder, limit: len(data.coco(folder, limit).paths), measure_coco),
     LabelledSet(
         "faces",
-        "pairs.csv",
         lambda folder, limit: len({path for pair in data.faces(folder, limit) for path in (pair.a, pair.b)}),
         measure_faces,
     ),
-    LabelledSet("plates", "labels.csv", lambda folder, limit: len(data.plates(folder, limit)), measure_plates),
-    LabelledSet(
-        "plate_crops", "labels.csv", lambda folder, limit: len(data.plate_crops(folder, limit)), measure_plate_crops
-    ),
+    LabelledSet("plates", lambda folder, limit: len(data.plates(folder, limit)), measure_plates),
+    LabelledSet("plate_crops", lambda folder, limit: len(data.plate_crops(folder, limit)), measure_plate_crops),
 )
 
 

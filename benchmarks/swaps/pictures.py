@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image, ImageEnhance, ImageOps
 
-from trident.demo import PLATE, PLATE_CORNERS, Corners, photo, with_plate
+from trident.sample_pictures import PLATE, PLATE_CORNERS, Corners, photo, with_plate
 
 # Low in the astronaut's photo, left of her hands.
 _ASTRONAUT_PLATE: Corners = ((20.0, 430.0), (190.0, 430.0), (190.0, 484.0), (20.0, 484.0))

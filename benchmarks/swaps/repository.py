@@ -9,12 +9,14 @@ from pathlib import Path
 import onnx
 from onnx import numpy_helper
 
-from export.restamp import PROVENANCE_ROW, write_restamped
+from export.restamp import write_restamped
+from export.signature import PROVENANCE_ROW
 from trident.component_digest import digest_of_component
 from trident.contract import NETWORKS
 from trident.errors import SetupError
+from trident.layout import CODE_FILE
 from trident.provenance import Provenance, unpack
-from trident.rollout.disk import Repository
+from trident.rollout.disk import ORIGIN_FILE, Repository
 from trident.rollout.release import CALLED, COMPONENTS, RECOGNIZER, STEPS
 
 _NOT_COPIED = shutil.ignore_patterns("__pycache__", "*.md", ".*", "*.jsonl")
@@ -75,8 +77,8 @@ def _is_free(component: str) -> bool:
 
 
 def _copy_code(source: Path, target: Path) -> None:
-    shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "origin.json"))
-    with (target / "model.py").open("a", encoding="utf-8") as code:
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", ORIGIN_FILE))
+    with (target / CODE_FILE).open("a", encoding="utf-8") as code:
         code.write(_OWN_COMMENT)
 
 

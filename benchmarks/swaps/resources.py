@@ -13,6 +13,7 @@ import numpy as np
 import psutil  # type: ignore[import-untyped]
 
 from trident.errors import SetupError
+from trident.rollout.memory import pss_mb
 from trident.supervisor.leftovers import shared_memory_files, stub_processes
 
 MB = 1e6
@@ -102,15 +103,6 @@ class Scale:
             with contextlib.suppress(psutil.Error):
                 ours += sum(process.cpu_times()[:4])
         return time.monotonic(), busy, ours
-
-
-def pss_mb(pid: int) -> float:
-    """Proportional set size of a process in megabytes (10⁶ bytes); 0 if it has ended."""
-    with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024 / MB
-    return 0.0
 
 
 def _handles(pid: int) -> int:

@@ -76,7 +76,7 @@ class Swap:
 
 def options_for(golden: Path | None, gallery_url: str) -> Options:
     """A rollout that measures what it usually does and lets every version pass: some are there to swap with only."""
-    limits = tuple(f"{name}={0.0 if ', at least ' in Limits.about(name) else _NO_LIMIT}" for name in Limits.names())
+    limits = tuple(f"{name}={0.0 if Limits.at_least(name) else _NO_LIMIT}" for name in Limits.names())
     return Options(
         golden=golden, limits=(*limits, f"preflight.slower={_NO_LIMIT}"), watch_s=0.0, gallery_url=gallery_url
     )
@@ -101,7 +101,7 @@ def swap(repository: Repository, serving: Serving, component: str, version: int,
     diary, silent = Journal(repository.path), _Silent()
     with diary.locked():
         plan = make_plan(repository, targets_for(component, version, repository.release()))
-        checks = LiveChecks(repository, serving, options, silent.tell)
+        checks = LiveChecks(repository, serving, options)
         outcome = engine.Rollout(repository, serving, diary, checks, silent).run(plan, options.to_json())
         if not outcome.done:
             raise SwapFailed(f"{component} {version}: {outcome.outcome}: {outcome.sentence}")
@@ -167,7 +167,7 @@ class _Silent:
     def advance(self, done: int, total: int) -> None:
         """See ``engine.Progress``."""
 
-    def end(self, step: str, finding: engine.Finding, seconds: float) -> None:
+    def end(self, step: str, passed: engine.Passed | None, seconds: float) -> None:
         """See ``engine.Progress``."""
 
     def fail(self, step: str, sentence: str, seconds: float) -> None:

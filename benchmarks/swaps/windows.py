@@ -50,9 +50,9 @@ class Requests:
             mask |= (self.planned_N <= end) & (self.done_N >= begin)
         return mask
 
-    def steady(self, swaps: Iterable[Swap], *, since: float = float("-inf")) -> Mask:
-        """Which were in flight during no swap, nor its preflight, and planned after ``since``. ``[N]``."""
-        return ~self.under_way(swap.whole for swap in swaps) & (self.planned_N >= since)
+    def steady(self, swaps: Iterable[Swap]) -> Mask:
+        """Which were in flight during no swap, nor its preflight. ``[N]``."""
+        return ~self.under_way(swap.whole for swap in swaps)
 
 
 def groups(

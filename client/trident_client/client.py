@@ -173,7 +173,9 @@ class TridentClient:
         """What the server is and what it has loaded.
 
         Args:
-            probe: Whether to ask the models themselves for their digests; it costs each network one small picture.
+            probe: Whether to have the ensemble answer a small picture, and each network version that had no part in the
+                answer another: that is how it is known which versions answer, and what their digests are. While a
+                rollout compares two releases, both are asked.
             timeout: Deadline of each of the calls in seconds, if not that of the client.
 
         Raises:

@@ -7,11 +7,11 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, TextIO
 
 import click
 from rich.console import Console
@@ -22,44 +22,24 @@ from trident.layout import DEFAULT_REPOSITORY
 from trident_client.client import DEFAULT_CONCURRENCY, TridentClient
 from trident_client.drawing import SHOWN_ABOVE, draw
 from trident_client.errors import AccessDenied, ClientError, NotServed, PictureUnreadable, ServerUnreachable
+from trident_client.options import connection_of, connection_options
 from trident_client.origins import known_origins
 from trident_client.outcome import Outcome
 from trident_client.results import Analysis
-from trident_client.settings import DEFAULT_TIMEOUT, DEFAULT_URL, TLS, URL_VARIABLE
+from trident_client.settings import DEFAULT_TIMEOUT
 from trident_client.tables import analysis_tables, overview_table, row_of, status_tables
 
 STDIN = "-"
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 """Names that count as pictures in a folder. A file that is named itself is always tried."""
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def _connection_options(command: F) -> F:
-    """The options that say which server is asked, and how."""
-    file = click.Path(exists=True, dir_okay=False, path_type=Path)
-    for option in reversed(
-        (
-            click.option(
-                "--url", envvar=URL_VARIABLE, show_envvar=True, help=f"gRPC address.  [default: {DEFAULT_URL}]"
-            ),
-            click.option(
-                "--timeout",
-                type=click.FloatRange(min=0, min_open=True),
-                default=DEFAULT_TIMEOUT,
-                show_default=True,
-                help="Seconds that a call may take, retries included.",
-            ),
-            click.option("--tls", is_flag=True, help="Encrypt, trusting public authorities."),
-            click.option("--ca", type=file, help="Encrypt, trusting the authorities in this PEM file."),
-            click.option("--cert", type=file, help="This client's certificate chain (PEM), for mutual TLS."),
-            click.option("--key", type=file, help="This client's private key (PEM), for mutual TLS."),
-            click.option("--server-name", help="The name that the server's certificate must bear."),
-            click.option("--header", "headers", multiple=True, metavar="NAME=VALUE", help="Sent with every call."),
-        )
-    ):
-        command = option(command)
-    return command
+_timeout_option = click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=DEFAULT_TIMEOUT,
+    show_default=True,
+    help="Seconds that a call may take, retries included.",
+)
 
 
 @click.command(short_help="Analyse pictures.")
@@ -81,7 +61,8 @@ def _connection_options(command: F) -> F:
     show_default=True,
     help="Pictures under way at a time.",
 )
-@_connection_options
+@connection_options
+@_timeout_option
 def analyze(
     *,
     paths: tuple[str, ...],
@@ -140,7 +121,12 @@ def analyze(
 
 @click.command(short_help="Show the server, its models and their versions.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
-@click.option("--probe/--no-probe", default=True, help="Ask every network who it is (its digest).  [default: --probe]")
+@click.option(
+    "--probe/--no-probe",
+    default=True,
+    help="Have the ensemble answer a small picture, to see which versions and digests answer, and ask each network "
+    "version that had no part in it who it is.  [default: --probe]",
+)
 @click.option(
     "--model-repository",
     type=click.Path(file_okay=False, path_type=Path),
@@ -148,20 +134,23 @@ def analyze(
     show_default="the clone's own",
     help="Folder of the models, for where they came from and for rollouts that did not end.",
 )
-@_connection_options
+@connection_options
+@_timeout_option
 def status(*, as_json: bool, probe: bool, model_repository: Path, **connection: Any) -> None:
     """Show the server, its models, their versions, which of them are pinned, and where they came from.
 
-    The digest is what a version says of itself. A rollout that was interrupted is mentioned. The exit code is 0 only if
-    the server can analyse pictures now.
+    The digest is what a version says of itself. A rollout that was interrupted is mentioned, also where no server
+    answers. The exit code is 0 only if the server can analyse pictures now.
     """
+    interrupted = _interruption(model_repository)
     with _client(connection) as client:
         try:
             found = client.status(probe=probe)
         except ClientError as exc:
+            if interrupted:
+                click.echo(interrupted, err=as_json)  # without a server there is no document that it could stand in
             raise click.ClickException(_advice(exc)) from exc
     origins = known_origins(model_repository)
-    interrupted = _interruption(model_repository)
     if as_json:
         document = found.to_json() | {"interrupted_rollout": interrupted or None}
         for model in document["models"]:
@@ -172,10 +161,10 @@ def status(*, as_json: bool, probe: bool, model_repository: Path, **connection: 
         console = Console()
         for part in status_tables(found, origins):
             console.print(part)
+        if interrupted:
+            click.echo(interrupted)
         for note in found.notes:
             click.echo(f"note: {note}", err=True)
-        if interrupted:
-            click.echo(interrupted, err=True)
     if not found.ready:
         raise click.exceptions.Exit(1)
 
@@ -386,19 +375,10 @@ def _about(error: ClientError, picture: _Source) -> str:
     return str(error).removeprefix(f"{picture.path}: ")
 
 
-def _client(connection: dict[str, Any]) -> TridentClient:
-    wants_tls = connection["tls"] or any(connection[name] for name in ("ca", "cert", "key", "server_name"))
-    tls = TLS(connection["ca"], connection["cert"], connection["key"], connection["server_name"])
-    headers = {}
-    for header in connection["headers"]:
-        name, separator, value = header.partition("=")
-        if not separator or not name:
-            raise click.BadParameter(f"expected NAME=VALUE, got {header!r}", param_hint="--header")
-        headers[name.strip().lower()] = value.strip()
+def _client(options: dict[str, Any]) -> TridentClient:
+    url, tls, headers = connection_of(options)
     try:
-        return TridentClient(
-            connection["url"], tls=tls if wants_tls else None, timeout=connection["timeout"], headers=headers
-        )
+        return TridentClient(url, tls=tls, timeout=options["timeout"], headers=headers)
     except ClientError as exc:
         raise click.ClickException(str(exc)) from exc
 

@@ -9,7 +9,7 @@
         │   └── PictureRefused       the server looked and refused it (INVALID_ARGUMENT)
         ├── ServerError           the server, or the way to it
         │   ├── ServerUnavailable    not ready or too busy, after all retries (UNAVAILABLE)
-        │   │   └── ServerUnreachable   no connection could be made at all
+        │   │   └── ServerUnreachable   no connection could be made, or it was lost
         │   ├── DeadlineExceeded     no answer within the deadline, retries included
         │   ├── AccessDenied         credentials are missing or do not suffice
         │   ├── NotServed            the server has no such model or version, or does not speak the protocol
@@ -21,6 +21,8 @@ Foreign exceptions are mapped in one place, ``from_grpc``.
 """
 
 from __future__ import annotations
+
+import re
 
 import grpc  # type: ignore[import-untyped]
 
@@ -68,7 +70,7 @@ class ServerUnavailable(ServerError):
 
 
 class ServerUnreachable(ServerUnavailable):
-    """No connection to a server could be made."""
+    """No connection to a server could be made, or it was lost and could not be made again."""
 
 
 class DeadlineExceeded(ServerError, TimeoutError):
@@ -105,17 +107,40 @@ _BY_STATUS: dict[grpc.StatusCode, type[ClientError]] = {
     grpc.StatusCode.UNIMPLEMENTED: NotServed,
 }
 
-# gRPC's own words for "no connection could be made"; what follows them is an address and an errno.
-_NO_CONNECTION = (
-    "failed to connect to all addresses",
-    "DNS resolution failed",
-    "errors resolving ",
-    "Socket closed",
-    "recvmsg:",
+# gRPC's own words for a connection that could not be made or was lost; they stand with the status UNAVAILABLE.
+_NO_CONNECTION = re.compile(
+    r"failed to connect|all backends failing|empty address list|DNS resolution failed|errors resolving "
+    r"|(socket|transport|endpoint|connection) (is )?clos(ed|ing)|connection (reset|refused|aborted|dropped|timed out)"
+    r"|broken pipe|recvmsg:|sendmsg:|GOAWAY|keepalive|ping timeout|no route to host|network is unreachable",
+    re.IGNORECASE,
 )
+# Its words for a call whose connection went while it was under way.
+_CUT_OFF = re.compile(r"stream removed", re.IGNORECASE)
+_CUT_OFF_STATUSES = ("UNAVAILABLE", "UNKNOWN", "CANCELLED")
 # Triton answers UNAVAILABLE to a call that is restricted to the holders of a header.
 _RESTRICTED = "This protocol is restricted"
 _LONGEST_REASON = 300
+
+
+def lost_connection(status: str, details: str) -> str | None:
+    """Why there is no connection to a server, if that is what a failed call says.
+
+    Args:
+        status: gRPC's status code by name, such as ``UNAVAILABLE``.
+        details: The text that came with it.
+
+    Returns:
+        The reason in gRPC's words; None if the call failed for something else.
+
+    >>> lost_connection("UNAVAILABLE", "Broken pipe")
+    'Broken pipe'
+    >>> lost_connection("UNAVAILABLE", "Exceeds maximum queue size") is None
+    True
+    """
+    lost = status == "UNAVAILABLE" and _NO_CONNECTION.search(details) is not None
+    if not lost and (status not in _CUT_OFF_STATUSES or _CUT_OFF.search(details) is None):
+        return None
+    return _last_reason(" ".join(details.split()))
 
 
 def from_grpc(
@@ -133,17 +158,19 @@ def from_grpc(
     code = error.code()
     details = " ".join((error.details() or "").split())
     kind = _BY_STATUS.get(code, ServerFailed)
+    lost = lost_connection(code.name, details)
     if kind is PictureRefused and method != "ModelInfer":
         kind = ServerFailed
-    if kind is ServerUnavailable and details.startswith(_RESTRICTED):
+    if kind is ServerUnavailable and is_restricted(details):
         kind = AccessDenied
+    elif lost is not None:
+        kind = ServerUnreachable
     if kind is PictureRefused:
         message = _without_prefix(details) or "the server refused the picture and gave no reason"
     elif kind is DeadlineExceeded:
         message = f"no answer from {url} within {timeout:g} s"
-    elif kind is ServerUnavailable and details.startswith(_NO_CONNECTION):
-        kind = ServerUnreachable
-        message = f"cannot reach a server at {url} ({_last_reason(details)})"
+    elif kind is ServerUnreachable:
+        message = f"cannot reach a server at {url} ({lost})"
     elif kind is ServerUnavailable:
         message = f"the server at {url} is not available: {details}"
     elif kind is AccessDenied:
@@ -153,6 +180,11 @@ def from_grpc(
     else:
         message = f"the server at {url} failed with {code.name}: {details}"
     return kind(message, request_id=request_id)
+
+
+def is_restricted(details: str) -> bool:
+    """Whether Triton's answer ``UNAVAILABLE`` says that the call is for the holders of a header."""
+    return details.startswith(_RESTRICTED)
 
 
 def _without_prefix(details: str) -> str:

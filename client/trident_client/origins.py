@@ -11,9 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import trident
-
-_RECORDS = "*/*/model.json"
+from trident.layout import DEFAULT_REPOSITORY, RECORD_FILE
 
 
 def known_origins(repository: Path | None = None) -> Mapping[str, str]:
@@ -25,19 +23,20 @@ def known_origins(repository: Path | None = None) -> Mapping[str, str]:
         repository: A model repository; by default that of the clone which this package runs from. Without one there,
             nothing is known.
     """
-    folder = repository or Path(trident.__file__).resolve().parent.parent / "model_repository"
+    folder = repository or DEFAULT_REPOSITORY
     origins = {}
-    for file in sorted(folder.glob(_RECORDS)):
+    for file in sorted(folder.glob(f"*/*/{RECORD_FILE}")):
         try:
             record = json.loads(file.read_text(encoding="utf-8"))
-            origins[str(record["digest"])] = _origin(record)
+            origins[str(record["digest"])] = origin_of(record)
         except (OSError, ValueError, KeyError, TypeError):
             # A record that export is just writing, or of another make, says nothing here; `export` itself complains.
             continue
     return origins
 
 
-def _origin(record: dict[str, Any]) -> str:
+def origin_of(record: Mapping[str, Any]) -> str:
+    """What the record of one network says of its origin. Raises KeyError or TypeError for one of another make."""
     if "own" in record:
         source = record["own"]
         return f"{record['name']}, own: {source['torch'] if 'torch' in source else source['file']}"

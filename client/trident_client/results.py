@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from trident.contract import BRANCHES, NUM_LANDMARKS
+from trident.contract import BRANCHES, MODELS, NUM_LANDMARKS
 from trident_client.errors import AnswerError, UnknownSchema
 from trident_client.frozen import FrozenMapping
 
@@ -280,14 +280,11 @@ def parse(result: bytes | str, *, request_id: str | None = None, tensors: Tensor
 
     Raises:
         UnknownSchema: The answer is of another schema.
-        AnswerError: It is not what schema 1 says; the message names the field, what was expected and what came.
+        AnswerError: It is not what schema 1 says; the message names the field, what was expected and what kind of value
+            came. It holds no text of the answer, which may be a name or a plate: messages are logged.
     """
     try:
-        document = json.loads(result)
-    except (UnicodeDecodeError, json.JSONDecodeError) as exc:
-        raise AnswerError(f"RESULT: expected UTF-8 JSON, got something else ({exc})", request_id=request_id) from exc
-    try:
-        root = _Node(document, "RESULT")
+        root = _root(result, "RESULT")
         schema = root["schema"].integer()
         if schema != SCHEMA:
             raise UnknownSchema(
@@ -309,6 +306,25 @@ def parse(result: bytes | str, *, request_id: str | None = None, tensors: Tensor
     except AnswerError as exc:
         exc.request_id = request_id
         raise
+
+
+def parse_entities(entities: bytes | str) -> tuple[Entity, ...]:
+    """Read one element of ``ENTITIES``: the entities of ``RESULT``, before fusion has linked them to objects.
+
+    Args:
+        entities: UTF-8 JSON.
+
+    Raises:
+        AnswerError: It is no list of faces and plates; the message is as that of ``parse``.
+    """
+    return tuple(_entity(node, 0) for node in _root(entities, "ENTITIES").items())
+
+
+def _root(text: bytes | str, name: str) -> _Node:
+    try:
+        return _Node(json.loads(text), name)
+    except (ValueError, RecursionError) as exc:  # neither quotes what it could not read
+        raise AnswerError(f"{name}: expected UTF-8 JSON, got something else ({exc})") from exc
 
 
 def _scene_label(node: _Node) -> SceneLabel:
@@ -364,6 +380,8 @@ def _model_version(node: _Node) -> ModelVersion:
 
 
 _MISSING = object()
+_KINDS = {str: "text", bool: "true or false", int: "a number", float: "a number", dict: "an object"}
+_KNOWN = frozenset({*MODELS, *BRANCHES})
 _LONGEST_SHOWN = 60
 
 
@@ -377,10 +395,20 @@ class _Node:
         self.path = path
 
     def wrong(self, expected: str) -> AnswerError:
-        got = "nothing" if self.value is _MISSING else json.dumps(self.value, ensure_ascii=False)
-        if len(got) > _LONGEST_SHOWN:
-            got = got[:_LONGEST_SHOWN] + "…"
+        """A complaint without the value: whatever stands in a wrong place may be a name or a plate."""
+        if self.value is _MISSING:
+            got = "nothing"
+        elif self.value is None:
+            got = "null"
+        elif isinstance(self.value, list):
+            got = f"a list of {len(self.value)}"
+        else:
+            got = _KINDS[type(self.value)]
         return AnswerError(f"{self.path}: expected {expected}, got {got}")
+
+    def wrong_number(self, expected: str) -> AnswerError:
+        """A complaint about a number, or several, where such belong: those may be shown."""
+        return AnswerError(f"{self.path}: expected {expected}, got {json.dumps(self.value)[:_LONGEST_SHOWN]}")
 
     def get(self, key: str) -> _Node:
         """The member of that name, or one whose value is null."""
@@ -396,7 +424,11 @@ class _Node:
     def members(self) -> list[tuple[str, _Node]]:
         if not isinstance(self.value, dict):
             raise self.wrong("an object")
-        return [(key, _Node(value, f"{self.path}.{key}")) for key, value in self.value.items()]
+        # A key that the contract does not know is text like any other.
+        return [
+            (key, _Node(value, f"{self.path}.{key if key in _KNOWN else '(another)'}"))
+            for key, value in self.value.items()
+        ]
 
     def items(self, count: int | None = None) -> list[_Node]:
         if not isinstance(self.value, list) or count not in (None, len(self.value)):
@@ -420,25 +452,32 @@ class _Node:
         if not isinstance(value, int) or isinstance(value, bool):
             raise self.wrong("a whole number")
         if value < least or (below is not None and value >= below):
-            raise self.wrong(f"a whole number of at least {least}" + ("" if below is None else f" and below {below}"))
+            limits = f"at least {least}" + ("" if below is None else f" and below {below}")
+            raise self.wrong_number(f"a whole number of {limits}")
         return value
 
     def number(self) -> float:
         value = self.value
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
             raise self.wrong("a number")
-        return float(value)
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            raise self.wrong_number("a finite number")
+        return number
 
     def score(self) -> float:
         value = self.number()
         if not 0 <= value <= 1:
-            raise self.wrong("a score in [0, 1]")
+            raise self.wrong_number("a score in [0, 1]")
         return value
 
     def box(self) -> Box:
         x1, y1, x2, y2 = (node.number() for node in self.items(4))
         if x2 < x1 or y2 < y1:
-            raise self.wrong("a box with x1 <= x2 and y1 <= y2")
+            raise self.wrong_number("a box with x1 <= x2 and y1 <= y2")
         return Box(x1, y1, x2, y2)
 
     def points(self, count: int) -> tuple[Point, ...]:

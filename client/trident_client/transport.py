@@ -44,7 +44,7 @@ class GrpcTransport:
     """gRPC from ordinary threads."""
 
     def __init__(self, address: Address, *, tls: TLS | None, retries: Retries, headers: Headers = ()) -> None:
-        options, credentials = _options(address, tls, retries), _credentials(address, tls)
+        options, credentials = channel_options(address, tls, retries), channel_credentials(address, tls)
         self._url = address.target
         self._headers = tuple(headers)
         self._closed = False
@@ -78,7 +78,7 @@ class AsyncGrpcTransport:
     """gRPC on an event loop. To be made and used on one and the same loop."""
 
     def __init__(self, address: Address, *, tls: TLS | None, retries: Retries, headers: Headers = ()) -> None:
-        options, credentials = _options(address, tls, retries), _credentials(address, tls)
+        options, credentials = channel_options(address, tls, retries), channel_credentials(address, tls)
         self._url = address.target
         self._headers = tuple(headers)
         self._closed = False
@@ -113,7 +113,8 @@ def _closed(url: str) -> ClientClosed:
     return ClientClosed(f"the client of {url} is closed")
 
 
-def _options(address: Address, tls: TLS | None, retries: Retries) -> list[tuple[str, Any]]:
+def channel_options(address: Address, tls: TLS | None, retries: Retries) -> list[tuple[str, Any]]:
+    """What gRPC is told of a connection, besides its credentials."""
     options: list[tuple[str, Any]] = [
         # Photos pass gRPC's default of 4 MiB easily; how large they may be is for the server to say.
         ("grpc.max_send_message_length", -1),
@@ -136,7 +137,8 @@ def _options(address: Address, tls: TLS | None, retries: Retries) -> list[tuple[
     return options
 
 
-def _credentials(address: Address, tls: TLS | None) -> grpc.ChannelCredentials | None:
+def channel_credentials(address: Address, tls: TLS | None) -> grpc.ChannelCredentials | None:
+    """What encrypts a connection; None for one in plain text. Raises SettingsError for files that cannot be read."""
     if tls is None and not address.secure:
         return None
     ca, key, certificate = (tls or TLS()).read()

@@ -17,7 +17,8 @@ from trident.model_config import network_files, read_repository
 from trident.onnx_backend import read_signature
 from trident.provenance import unpack
 from trident.rollout.preflight_networks import read_record
-from trident.rollout.trial_run import Report, run_trial
+from trident.rollout.trial_process import Report
+from trident.rollout.trial_run import run_trial
 
 REPOSITORY = DEFAULT_REPOSITORY
 CONFIGS = read_repository(REPOSITORY)

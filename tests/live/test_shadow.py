@@ -14,7 +14,7 @@ from trident.contract import ENSEMBLE
 from trident.entities.local import read_settings
 from trident.launcher import TritonServer
 from trident.launcher.installation import compile_models
-from trident.layout import DEFAULT_REPOSITORY
+from trident.layout import DEFAULT_REPOSITORY, MODEL_FILE
 from trident.model_config import read_config
 from trident.recorder import Recording
 from trident.rollout import shadow
@@ -61,8 +61,8 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
     folder = tmp_path_factory.mktemp("shadow")
     repository = folder / "models"
     shutil.copytree(DEFAULT_REPOSITORY, repository)
-    if not (repository / "classifier" / "2" / "model.onnx").is_file():
-        pytest.skip("classifier 2 has not been exported: run make export-all")
+    file = repository / "classifier" / "2" / MODEL_FILE
+    assert file.is_file(), f"{file} has not been exported: run make export-all"
     shutil.copytree(repository / "fusion" / "1", repository / "fusion" / "2")
     compile_models(repository)
     recording = Recording(folder / "recorded", share=1.0, most=5)

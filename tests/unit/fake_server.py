@@ -87,7 +87,7 @@ def response(request: service_pb2.ModelInferRequest, answer: object) -> service_
     return message
 
 
-class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
+class FakeServer(service_pb2_grpc.GRPCInferenceServiceServicer):
     """Answers from a script, then with ``otherwise``; remembers the requests."""
 
     def __init__(self) -> None:
@@ -106,6 +106,8 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         self.running = self.most_running = 0
         self._lock = threading.Lock()
         self.port = 0
+        self.stop: Callable[[], object] = lambda: None
+        """Ends the server at once, in the middle of its calls."""
 
     @property
     def url(self) -> str:
@@ -180,7 +182,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
 
 
 @contextmanager
-def running(fake: FakeTriton, credentials: grpc.ServerCredentials | None = None) -> Iterator[FakeTriton]:
+def running(fake: FakeServer, credentials: grpc.ServerCredentials | None = None) -> Iterator[FakeServer]:
     """Serve ``fake`` on a free port."""
     server = grpc.server(ThreadPoolExecutor(16), options=[("grpc.max_receive_message_length", -1)])
     service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(fake, server)
@@ -188,6 +190,7 @@ def running(fake: FakeTriton, credentials: grpc.ServerCredentials | None = None)
         fake.port = server.add_insecure_port("127.0.0.1:0")
     else:
         fake.port = server.add_secure_port("127.0.0.1:0", credentials)
+    fake.stop = lambda: server.stop(grace=None)
     server.start()
     try:
         yield fake

@@ -9,11 +9,11 @@ import os
 import grpc
 import pytest
 from click.testing import CliRunner
-from fake_server import Answer, FakeTriton, result, running
+from fake_server import Answer, FakeServer, result, running
 from PIL import Image
 
 from trident.cli import main
-from trident.errors import SetupError
+from trident.rollout.journal import JOURNAL_FILE, Journal
 
 
 def png(width=64, height=48):
@@ -33,7 +33,7 @@ def sees(picture: bytes) -> Answer:
 
 @pytest.fixture(scope="module")
 def server():
-    with running(FakeTriton()) as fake:
+    with running(FakeServer()) as fake:
         fake.otherwise = sees
         yield fake
 
@@ -258,33 +258,43 @@ def test_status_tells_versions_pins_and_digests(run):
     assert lines == [["detector", "2", "ready", "trident"], ["detector", "2", "sha256:020202020202"]]
 
 
-def test_status_mentions_a_rollout_that_was_interrupted(run, tmp_path, monkeypatch):
+@pytest.fixture
+def interrupted(tmp_path):
+    """A model repository of which the journal says that a rollout has begun, and not how it ended."""
+    Journal(tmp_path).append("7", "started", kind="rollout", who="ann@host", targets={"detector": 2})
+    return tmp_path
+
+
+SENTENCE = "rollout of detector=2 was interrupted at step start"
+
+
+def test_status_mentions_a_rollout_that_was_interrupted(run, tmp_path):
     assert "interrupted" not in run("status", "--model-repository", tmp_path).output
-    asked = []
-
-    def interruption(repository):
-        asked.append(repository)
-        return "rollout 7 was interrupted"
-
-    monkeypatch.setattr("trident.rollout.journal.interruption", interruption)
+    Journal(tmp_path).append("7", "started", kind="rollout", who="ann@host", targets={"detector": 2})
     outcome = run("status", "--model-repository", tmp_path)
     assert outcome.exit_code == 0
-    assert outcome.stderr.splitlines()[-1] == "rollout 7 was interrupted"
-    assert json.loads(run("status", "--json", "--model-repository", tmp_path).stdout)["interrupted_rollout"] == (
-        "rollout 7 was interrupted"
-    )
-    assert asked == [tmp_path, tmp_path]
+    assert outcome.stdout.splitlines()[-1].startswith(SENTENCE)
+    document = json.loads(run("status", "--json", "--model-repository", tmp_path).stdout)
+    assert document["interrupted_rollout"].startswith(SENTENCE)
 
 
-def test_a_journal_that_cannot_be_read_does_not_hide_the_server(run, monkeypatch):
-    def interruption(repository):
-        raise SetupError("the journal cannot be read")
+def test_an_interruption_is_said_without_a_server_too(run, interrupted):
+    gone = ("--url", "127.0.0.1:1", "--timeout", "3", "--model-repository", interrupted)
+    outcome = run("status", *gone)
+    assert outcome.exit_code == 1
+    assert outcome.stdout.startswith(SENTENCE)
+    assert outcome.stderr.startswith("Error: cannot reach a server")
+    outcome = run("status", "--json", *gone)
+    assert (outcome.exit_code, outcome.stdout) == (1, "")
+    assert outcome.stderr.startswith(SENTENCE)
 
-    monkeypatch.setattr("trident.rollout.journal.interruption", interruption)
-    outcome = run("status")
+
+def test_a_journal_that_cannot_be_read_does_not_hide_the_server(run, tmp_path):
+    (tmp_path / JOURNAL_FILE).mkdir()
+    outcome = run("status", "--model-repository", tmp_path)
     assert outcome.exit_code == 0
     assert "triton 2.51.0" in outcome.stdout
-    assert "the journal cannot be read" in outcome.stderr
+    assert outcome.stdout.splitlines()[-1] == f"{tmp_path / JOURNAL_FILE} cannot be read: Is a directory"
 
 
 def test_status_as_json(run):

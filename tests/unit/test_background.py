@@ -140,9 +140,15 @@ class TestWarmUp:
         ("config", "calls"),
         [
             pytest.param({}, 0, id="none"),
-            pytest.param({"model_warmup": [{"name": "one"}]}, 1, id="one sample"),
-            pytest.param({"model_warmup": [{"count": 0}, {"count": 3}]}, 4, id="a sample that comes three times"),
-            pytest.param({"model_warmup": [{"count": "2"}]}, 2, id="a number as JSON writes 64-bit ones"),
+            pytest.param({"model_warmup": [{"name": "one", "batch_size": 1}]}, 1, id="one sample"),
+            pytest.param(
+                {"model_warmup": [{"batch_size": 1, "count": 0}, {"batch_size": 1, "count": 3}]}, 4, id="three times"
+            ),
+            pytest.param({"model_warmup": [{"batch_size": 8}]}, 1, id="a batch is one call"),
+            pytest.param({"model_warmup": [{"batch_size": 0, "count": 3}]}, 0, id="a sample that Triton leaves out"),
+            pytest.param(
+                {"model_warmup": [{"batch_size": 1, "count": "2"}]}, 2, id="a number as JSON writes 64-bit ones"
+            ),
         ],
     )
     def test_lowers_as_many_calls_as_are_configured(self, config: dict[str, Any], calls: int) -> None:
@@ -151,7 +157,7 @@ class TestWarmUp:
         assert [warm_up.run(niceness) for _ in range(calls + 2)] == [LOWEST] * calls + [usual] * 2
 
     def test_a_call_that_fails_counts(self) -> None:
-        warm_up = WarmUp({"model_warmup": [{}]})
+        warm_up = WarmUp({"model_warmup": [{"batch_size": 1}]})
 
         def fail() -> None:
             raise ValueError("no answer")

@@ -286,11 +286,3 @@ def test_a_ratio_of_percentiles_says_how_sure_it_is():
     assert few is not None
     assert few.high - few.low > ratio.high - ratio.low
     assert ratio_of_percentiles(np.array([]), steady) is None
-
-
-@pytest.mark.parametrize(
-    ("begin", "end", "expected"),
-    [(0.0, 0.9, False), (0.0, 1.0, True), (1.2, 1.3, True), (2.0, 3.0, True), (2.1, 3.0, False)],
-)
-def test_a_request_is_in_flight_from_its_planned_moment_to_its_answer(begin, end, expected):
-    assert answer(planned=1.0, seconds=1.0).in_flight_during(begin, end) is expected

@@ -12,7 +12,7 @@ from benchmarks import report
 from benchmarks.answers import OK, Answer, Answers
 from benchmarks.swaps.page import to_html, to_json, work_out
 from benchmarks.swaps.repository import ORDER
-from benchmarks.swaps.resources import Sample, growth, pss_mb
+from benchmarks.swaps.resources import Sample, growth
 from benchmarks.swaps.rollouts import Phase, Swap, flips_of, options_for, read_swap, targets_for
 from benchmarks.swaps.run import Run, Settings, schedule
 from benchmarks.swaps.timeline import Flip, Timeline, judge, judge_all
@@ -22,6 +22,7 @@ from trident.provenance import Provenance
 from trident.rollout import journal
 from trident.rollout.journal import Entry, Record
 from trident.rollout.limits import Limits
+from trident.rollout.memory import pss_mb
 from trident.rollout.release import CALLED, COMPONENTS, RECOGNIZER, STEPS
 from trident.rollout.settings import AllLimits
 
@@ -243,6 +244,14 @@ def test_a_request_that_was_planned_before_a_swap_and_answered_in_it_was_disturb
     requests = Requests([answer(ONES, 98.5, 100.5), answer(ONES, 98.5, 98.9), answer(ONES, 129.9, 140.0)])
     assert requests.under_way([(100.0, 130.0)]).tolist() == [True, False, True]
     assert requests.steady(SWAPS).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "expected"),
+    [(0.0, 0.9, False), (0.0, 1.0, True), (1.2, 1.3, True), (2.0, 3.0, True), (2.1, 3.0, False)],
+)
+def test_a_request_is_under_way_from_its_planned_moment_to_its_answer(begin, end, expected):
+    assert Requests([answer(ONES, 1.0, 2.0)]).under_way([(begin, end)]).tolist() == [expected]
 
 
 def test_failed_requests_have_no_latency():

@@ -17,7 +17,7 @@ from trident.layout import DEFAULT_REPOSITORY
 from trident.model_config import ensemble_pins, read_config, string_parameters
 from trident.rollout import canary
 from trident.rollout.routing import Settings
-from trident.rollout.serving import READY, ServingError
+from trident.rollout.serving import READY, Draining, ServingError
 
 BASE = read_config(DEFAULT_REPOSITORY / ENSEMBLE)
 FIRST = read_config(DEFAULT_REPOSITORY / "preprocess")
@@ -139,6 +139,29 @@ def test_what_cannot_be_loaded_leaves_the_ensemble_as_it_was(tmp_path: Path, ser
     assert serving.models == {ENSEMBLE: BASE}
 
 
+@pytest.mark.parametrize("model", [CANDIDATE, STABLE, ENSEMBLE])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_interruption_leaves_the_ensemble_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, when: str
+) -> None:
+    monkeypatch.setattr(canary, "SILENT_S", 0.05)  # there is no router that could say that it has ended
+
+    class Interrupted(FakeServing):
+        def load(self, name: str, config: ModelConfig | None = None, files: Mapping[str, bytes] | None = None) -> None:
+            if when == "after":
+                super().load(name, config, files)
+            if name == model and config is not None:
+                raise KeyboardInterrupt
+            if when == "before":
+                super().load(name, config, files)
+
+    serving = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        begin(serving, tmp_path)
+
+    assert serving.models == {ENSEMBLE: BASE}
+
+
 @pytest.mark.parametrize("share", [0.0, -0.1, 1.1, float("nan")])
 def test_a_share_out_of_its_range_is_refused(tmp_path: Path, share: float) -> None:
     serving = FakeServing()
@@ -198,6 +221,23 @@ def test_without_a_canary_the_end_waits_for_nothing() -> None:
     assert canary.end(serving)  # type: ignore[arg-type]
     assert serving.done == [f"load {ENSEMBLE} from disk"]
     assert canary.running(BASE) is None
+
+
+def test_a_server_that_is_being_stopped_is_left_alone(tmp_path: Path) -> None:
+    class Stopping(FakeServing):
+        def load(self, model: str, config: ModelConfig | None = None, files: Mapping[str, bytes] | None = None) -> None:
+            if ENSEMBLE not in self.models:
+                raise Draining("it is being stopped", "UNAVAILABLE")
+            super().load(model, config, files)
+
+    serving = Stopping()
+    begin(serving, tmp_path)
+    del serving.models[ENSEMBLE]
+    loaded = list(serving.done)
+
+    with pytest.raises(Draining):
+        canary.end(serving)  # type: ignore[arg-type]
+    assert serving.done == loaded
 
 
 def test_renewing_keeps_the_salt_and_changes_the_run(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,11 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from trident.contract import CANDIDATE
 from trident.rollout import canary_watch
+from trident.rollout.agreement import COMPARED_OUTPUTS, disagreement
 from trident.rollout.canary_watch import Arm, CanaryLimits, Observation, Tally, Verdict, judge, router_failure
-from trident.rollout.disagreement import COMPARED_OUTPUTS, disagreement
 from trident.rollout.serving import ServerLost, ServingError, Statistics
-from trident.rollout.watch_file import Line, WatchReader, WatchWriter, older
+from trident.rollout.watch_file import SILENT_S, Line, WatchReader, WatchWriter, older
 
 
 def wait_for(condition: Any) -> None:
@@ -243,12 +245,27 @@ class TestJudge:
 
         assert judge(seen, CanaryLimits()).verdict is Verdict.STOP
 
-    def test_a_record_that_is_not_written_is_said(self) -> None:
-        silent = replace(FINE, silent_s=8.0, unrecorded=40)
-        behind = replace(FINE, unrecorded=2)
+    def test_a_record_that_is_not_written_stops_it(self) -> None:
+        judgement = judge(replace(FINE, silent_s=8.0, unrecorded=40), CanaryLimits())
 
-        assert "40 requests are not in the canary's record" in judge(silent, CanaryLimits()).reasons[0]
-        assert judge(behind, CanaryLimits()).reasons == ()
+        assert judgement.verdict is Verdict.STOP
+        assert judgement.reasons[0].startswith("the canary has kept no record for 8 s, and 40 requests came")
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            pytest.param({"unrecorded": 2}, id="lines that are to come"),
+            pytest.param({"silent_s": 8.0}, id="silent, and nothing came"),
+        ],
+    )
+    def test_a_record_that_is_behind_is_none_that_is_missing(self, change: Mapping[str, Any]) -> None:
+        assert judge(replace(FINE, **change), CanaryLimits()) == canary_watch.Judgement(Verdict.PASSED)
+
+    def test_lines_that_were_lost_are_said(self) -> None:
+        judgement = judge(replace(FINE, unrecorded=1, dropped=3), CanaryLimits())
+
+        assert judgement.verdict is Verdict.PASSED
+        assert "1 request not in the canary's record" in judgement.reasons[0]
 
     def test_facts_are_what_json_takes(self) -> None:
         facts = replace(FINE, category_distance=math.nan).facts()
@@ -307,23 +324,54 @@ class TestWatch:
     ) -> None:
         looking = self.watch(tmp_path, FakeServing(*outcomes))
         verdicts = [looking.look()[1].verdict for _ in range(looks)]
-        looking.close()
 
         assert verdicts == [Verdict.NOT_JUDGED] * (looks - 1) + [verdict]
 
     def test_a_router_that_hangs_does_not_hang_the_watch(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         class Hanging(FakeServing):
             def infer(self, *_: Any, **__: Any) -> dict[str, Any]:
-                time.sleep(0.5)
+                asking.append(threading.current_thread())
+                released.wait(10)
                 raise REFUSED
 
+        released, asking = threading.Event(), list[threading.Thread]()
         monkeypatch.setattr(canary_watch, "_PROBE_S", 0.02)
         looking = self.watch(tmp_path, Hanging(REFUSED))
         seen, judgement = looking.look()
-        looking.close()
 
         assert judgement.verdict is Verdict.STOP
         assert seen.broken == "no answer within 0.02 s"
+        assert asking[0].daemon  # or it would keep the process from ending
+        released.set()
+        asking[0].join()
+
+    def test_a_server_that_is_lost_is_no_verdict(self, tmp_path: Path) -> None:
+        looking = self.watch(tmp_path, FakeServing(ServerLost("gone", "UNAVAILABLE")))
+        with pytest.raises(ServerLost):
+            looking.look()
+
+    def test_what_comes_while_it_waits_for_the_probe_is_not_taken_for_missing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A probe of a busy server takes longer than a router may be silent, which goes on writing meanwhile."""
+        clock = [100.0]
+
+        class Busy(FakeServing):
+            def infer(self, *_: Any, **__: Any) -> dict[str, Any]:
+                clock[0] += SILENT_S + 1
+                with (tmp_path / "canary.jsonl").open("a") as file:
+                    for line in ({"beat": "run", "in_flight": 1, "dropped": 0}, *[request("candidate")] * 3):
+                        file.write(json.dumps(line) + "\n")
+                raise REFUSED
+
+            def statistics(self, model: str, version: int | None = None) -> Statistics:
+                return Statistics(succeeded=3 if clock[0] > 100 and model == CANDIDATE else 0)
+
+        looking = self.watch(tmp_path, Busy(REFUSED), clock=lambda: clock[0])
+        seen, judgement = looking.look()
+
+        assert (seen.silent_s, seen.unrecorded, seen.candidate.requests) == (0, 0, 3)
+        assert judgement.verdict is not Verdict.STOP
 
     def test_it_reads_what_the_router_writes(self, tmp_path: Path) -> None:
         looking = self.watch(tmp_path, FakeServing(REFUSED))
@@ -331,16 +379,15 @@ class TestWatch:
         with (tmp_path / "canary.jsonl").open("w") as file:
             file.writelines(json.dumps(request("candidate")) + "\n" for _ in range(4))
         after = looking.look()[0]
-        looking.close()
 
         assert (before.candidate.requests, after.candidate.requests) == (0, 4)
 
     @staticmethod
-    def watch(folder: Path, serving: FakeServing) -> canary_watch.Watch:
+    def watch(folder: Path, serving: FakeServing, **more: Any) -> canary_watch.Watch:
         from tests.unit.test_canary_routing import SETTINGS
 
         settings = replace(SETTINGS, watch_file=folder / "canary.jsonl")
-        return canary_watch.Watch(serving, settings, CanaryLimits())  # type: ignore[arg-type]
+        return canary_watch.Watch(serving, settings, CanaryLimits(), **more)  # type: ignore[arg-type]
 
 
 def fused(score: float, box: float, count: int = 2) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import time
 import grpc
 import numpy as np
 import pytest
-from fake_server import Answer, FakeTriton, result, running
+from fake_server import Answer, FakeServer, result, running
 from PIL import Image
 
 from trident_client import (
@@ -31,7 +31,7 @@ from trident_client import (
     SettingsError,
     TridentClient,
 )
-from trident_client.errors import from_grpc
+from trident_client.errors import from_grpc, lost_connection
 
 UNAVAILABLE = Answer(grpc.StatusCode.UNAVAILABLE, "Exceeds maximum queue size")
 QUICK = Retries(first_backoff=0.01, longest_backoff=0.02)
@@ -39,7 +39,7 @@ QUICK = Retries(first_backoff=0.01, longest_backoff=0.02)
 
 @pytest.fixture
 def fake():
-    with running(FakeTriton()) as server:
+    with running(FakeServer()) as server:
         yield server
 
 
@@ -166,9 +166,9 @@ def test_no_server_is_said_in_one_sentence():
 
 
 def test_a_server_that_appears_during_the_retries_is_found():
-    with running(FakeTriton()) as first:
+    with running(FakeServer()) as first:
         url = first.url
-    late = FakeTriton()
+    late = FakeServer()
 
     def appear():
         time.sleep(0.4)
@@ -255,6 +255,34 @@ def test_a_host_that_nobody_knows_is_unreachable(details, reason):
     error = from_grpc(ResolvingFailed(details), url="nosuchhost.invalid:1", method="ModelInfer", timeout=1)
     assert type(error) is ServerUnreachable
     assert str(error) == f"cannot reach a server at nosuchhost.invalid:1 ({reason})"
+
+
+@pytest.mark.parametrize(
+    ("status", "details", "reason"),
+    [
+        pytest.param("UNAVAILABLE", "Broken pipe", "Broken pipe", id="pipe"),
+        pytest.param("UNAVAILABLE", "GOAWAY received", "GOAWAY received", id="goaway"),
+        pytest.param("UNAVAILABLE", "keepalive watchdog timeout", "keepalive watchdog timeout", id="keepalive"),
+        pytest.param("UNKNOWN", "Stream removed", "Stream removed", id="stream"),
+        pytest.param("CANCELLED", "Stream removed", "Stream removed", id="stream cancelled"),
+        pytest.param("UNAVAILABLE", "Exceeds maximum queue size", None, id="a full queue"),
+        pytest.param("UNAVAILABLE", "Server not ready", None, id="not ready"),
+        pytest.param("INTERNAL", "Socket closed", None, id="a model's own connection"),
+        pytest.param("DEADLINE_EXCEEDED", "Deadline Exceeded", None, id="late"),
+    ],
+)
+def test_a_connection_that_is_lost(status, details, reason):
+    assert lost_connection(status, details) == reason
+
+
+@pytest.mark.parametrize("status", ["UNKNOWN", "CANCELLED", "UNAVAILABLE"])
+def test_a_connection_that_is_lost_in_a_call_is_unreachable(fake, status):
+    fake.otherwise = lambda picture: Answer(grpc.StatusCode[status], "Stream removed")
+    with (
+        TridentClient(fake.url, retries=Retries(attempts=1)) as client,
+        pytest.raises(ServerUnreachable, match="Stream removed"),
+    ):
+        client.analyze(b"picture")
 
 
 def test_the_installed_grpc_words_an_unknown_host_as_expected():

@@ -6,7 +6,7 @@ import json
 from hashlib import sha256
 
 import pytest
-from fake_server import DIGEST, FakeTriton, result, running
+from fake_server import DIGEST, FakeServer, result, running
 
 from trident.contract import CANDIDATE, ENSEMBLE, MODELS, STABLE
 from trident_client import AsyncTridentClient, Retries, ServerUnreachable, TridentClient, probe
@@ -39,7 +39,7 @@ def models(**versions):
 
 @pytest.fixture
 def fake():
-    with running(FakeTriton()) as server:
+    with running(FakeServer()) as server:
         server.index = INDEX
         server.results = {ENSEMBLE: result(models=models())}
         yield server

@@ -1,9 +1,9 @@
 """What the documents tell the reader to type exists, and what exists is told."""
 
+import importlib
 import importlib.util
 import re
 import subprocess
-from pathlib import Path
 
 import click
 import pytest
@@ -12,7 +12,7 @@ from tests.readme import DOCUMENTS, ROOT, commands
 from trident.cli import main
 
 COMMANDS = [
-    pytest.param(words, id=f"{document.parent.name}: {' '.join(words)}")
+    pytest.param(words, id=f"{document.relative_to(ROOT)}: {' '.join(words)}")
     for document in DOCUMENTS
     for words in commands(document)
 ]
@@ -35,6 +35,15 @@ def check_trident(words: list[str]) -> None:
     command.make_parser(context).parse_args(list(words))
 
 
+def check_module(name: str, words: list[str]) -> None:
+    """What ``python -m`` runs is there, and its parser, if it is one of click's, reads the options."""
+    found = importlib.util.find_spec(name)
+    assert found is not None, f"there is no module {name!r}"
+    module = importlib.import_module(f"{name}.__main__" if found.submodule_search_locations else name)
+    if isinstance(module.main, click.Command):
+        module.main.make_parser(click.Context(module.main, info_name=name)).parse_args(list(words))
+
+
 @pytest.mark.parametrize("words", COMMANDS)
 def test_every_documented_command_exists(words):
     program, *arguments = words
@@ -44,7 +53,7 @@ def test_every_documented_command_exists(words):
     elif program.endswith("trident"):
         check_trident(arguments)
     elif program.endswith("python") and arguments[0] == "-m":
-        assert importlib.util.find_spec(arguments[1]) is not None
+        check_module(arguments[1], arguments[2:])
     elif program.endswith(("pip", "docker")):
         pass
     else:
@@ -65,20 +74,18 @@ def test_make_help_lists_every_target():
         assert re.search(rf"^  make {target} +\S", output, re.MULTILINE), target
 
 
+def test_documents_of_every_folder_are_looked_at():
+    names = {str(document.relative_to(ROOT)) for document in DOCUMENTS}
+    assert {"README.md", "docs/rollouts.md", "model_repository/fusion/README.md"} <= names
+
+
 def test_every_phony_target_explains_itself():
     phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert phony is not None
     assert set(phony[1].split()) == makefile_targets()
 
 
-def documents() -> list[Path]:
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard", "*.md"], check=True, cwd=ROOT, capture_output=True, text=True
-    )
-    return [ROOT / line for line in listed.stdout.splitlines()]
-
-
-@pytest.mark.parametrize("document", documents(), ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(document):
     text = re.sub(r"^```.*?^```", "", document.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):

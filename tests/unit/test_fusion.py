@@ -413,13 +413,17 @@ class TestBatch:
             pytest.param(b'[{"type": "face", "box": [0, 0, 1, 1]}]', id="no score"),
             pytest.param(b'[{"type": "face", "score": 1, "box": [0, 0, 1]}]', id="three numbers"),
             pytest.param(b"\xff[]", id="not UTF-8"),
+            pytest.param(b'[{"type": "plate", "text": "AB1234"}]', id="a plate without a place"),
+            pytest.param(b'[{"text": "AB1234"}]', id="a plate without a type"),
+            pytest.param(b'[{"text": "AB1234', id="a plate that is cut off"),
         ],
     )
-    def test_bad_entities_are_refused(self, text):
+    def test_bad_entities_are_refused_and_not_quoted(self, text):
         tensors = batch(answers())
         tensors["ENTITIES"][0, 0] = text
-        with pytest.raises(InvalidInput, match="ENTITIES: expected"):
+        with pytest.raises(InvalidInput, match="ENTITIES: expected") as refused:
             fuse_batch(tensors, TAXONOMY, POLICY, OWN)
+        assert "AB1234" not in str(refused.value)
 
 
 def test_objects_must_fit_together():

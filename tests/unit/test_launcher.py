@@ -325,7 +325,7 @@ class TestRunFolder:
             RunFolder.create()
 
 
-class FakeTriton(http.server.BaseHTTPRequestHandler):
+class UnloadingTriton(http.server.BaseHTTPRequestHandler):
     """Triton's model control over HTTP; ``states`` are what the repository's index shows, the last for good."""
 
     states: ClassVar[list[str]]
@@ -352,8 +352,8 @@ class TestStopping:
 
     @pytest.fixture
     def triton(self) -> Iterator[http.server.ThreadingHTTPServer]:
-        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), FakeTriton) as fake:
-            FakeTriton.states, FakeTriton.paths = ["UNLOADING"], []
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), UnloadingTriton) as fake:
+            UnloadingTriton.states, UnloadingTriton.paths = ["UNLOADING"], []
             thread = threading.Thread(target=fake.serve_forever, args=(0.01,))
             thread.start()
             yield fake
@@ -372,12 +372,12 @@ class TestStopping:
     def test_the_model_is_unloaded_and_waited_for_before_triton_is_told(
         self, triton: http.server.ThreadingHTTPServer
     ) -> None:
-        FakeTriton.states = ["UNLOADING", "UNLOADING", "UNAVAILABLE"]
+        UnloadingTriton.states = ["UNLOADING", "UNLOADING", "UNAVAILABLE"]
         server, guard = self.running(triton.server_port, grace_s=30.0)
 
         server.stop()
 
-        assert FakeTriton.paths == ["/v2/repository/models/linear/unload", *["/v2/repository/index"] * 3]
+        assert UnloadingTriton.paths == ["/v2/repository/models/linear/unload", *["/v2/repository/index"] * 3]
         assert guard.returncode == 0
 
     def test_it_waits_no_longer_than_the_grace(self, triton: http.server.ThreadingHTTPServer) -> None:

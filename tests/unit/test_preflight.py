@@ -90,7 +90,8 @@ def test_a_good_network_is_let_through_with_its_facts(repository):
     assert checks == [
         *("configuration", "record", "classes", "graph", "signature", "answers", "answers", "provenance", "speed")
     ]
-    assert json.loads(json.dumps(examination.to_json()))[0]["verdict"] == "ok"
+    # The journal takes them.
+    assert json.loads(json.dumps(examination.facts()))["classifier"] == dict(facts)
 
 
 def test_everything_is_looked_at_and_everything_is_said(repository, tried):
@@ -249,7 +250,8 @@ def test_without_onnx_it_says_what_to_install(repository, monkeypatch):
     monkeypatch.setattr(preflight_networks.importlib.util, "find_spec", lambda name: None)
     ((_, check, sentence),) = said(look(repository, {"classifier": 2}))
     assert check == "trial"
-    assert sentence == "classifier 2 cannot be tried without onnx and onnxruntime: install the extra serve"
+    assert sentence.startswith("classifier 2: expected the packages onnx and onnxruntime")
+    assert "without onnx and onnxruntime: run `make install`" in sentence
 
 
 # Python components
@@ -280,6 +282,14 @@ def test_a_python_component_that_does_not_serve_is_refused(repository, component
     found = [(what, sentence) for _, what, sentence in said(look(repository, {component: 3}))]
     assert [what for what, _ in found] == [check]
     assert words in found[0][1]
+
+
+def test_a_python_component_is_tried_without_onnx(repository, tmp_path, monkeypatch):
+    for name in ("onnx", "onnxruntime"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('it is not installed')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    faulty.python_version(repository / "fusion", 3)
+    assert look(repository, {"fusion": 3}).passed
 
 
 def test_a_python_component_that_needs_more_than_is_stood_in_for_is_a_warning(repository):
@@ -433,26 +443,44 @@ def gallery_finding(repository, version=2):
 
 def test_an_empty_gallery_fits_any_embedder(repository, tried):
     finding = gallery_finding(repository)
+    place = repository.parent / "gallery.db"
     assert finding.verdict is Verdict.OK
-    assert not (repository.parent / "gallery.db").exists()
+    assert finding.sentence == f"gallery {place}: nobody is enrolled in it"
+    assert finding.facts == {"gallery": str(place), "people": 0, "not_enrolled": 0}
+    assert not place.exists()
 
 
-def test_a_gallery_that_the_new_embedder_does_not_know_is_refused_with_the_names(repository, tried):
+def test_an_empty_gallery_that_need_not_be_the_servers_is_a_warning(repository, tried):
+    before = Repository(repository).release()
+    examination = examine(repository, before, {**before, "face_embedder": 2}, {"face_embedder": 2})
+    (finding,) = (one for one in examination.findings if one.check == "gallery")
+    assert finding.verdict is Verdict.WARNING
+    assert f"gallery {repository.parent}/gallery.db: expected the gallery that the server looks at" in finding.sentence
+    assert "--gallery-url" in finding.sentence
+    assert examination.passed
+
+
+def test_a_gallery_that_the_new_embedder_does_not_know_is_refused_without_names(repository, tried):
     for number in range(7):
         enrol(repository, f"Person {number}", 1)
     enrol(repository, "Person 0", 2)
     finding = gallery_finding(repository)
     assert finding.verdict is Verdict.REFUSED
-    assert "none of Person 1, Person 2, Person 3, Person 4, Person 5 and 1 more" in finding.sentence
+    assert f"gallery {repository.parent}/gallery.db: " in finding.sentence
+    assert "got none of 6 of 7 people" in finding.sentence
+    assert "Person" not in finding.sentence
     assert "`trident gallery enroll NAME PHOTO --with face_embedder=2`" in finding.sentence
-    assert finding.facts == {"people": 7, "not_enrolled": 6}
+    assert finding.facts == {"gallery": f"{repository.parent}/gallery.db", "people": 7, "not_enrolled": 6}
 
 
 def test_a_gallery_that_was_enrolled_anew_fits(repository, tried):
     for version in (1, 2):
         enrol(repository, "Person", version)
     enrol(repository, "Known to the new one alone", 2)
-    assert gallery_finding(repository).verdict is Verdict.OK
+    finding = gallery_finding(repository)
+    assert finding.verdict is Verdict.OK
+    assert finding.sentence == f"gallery {repository.parent}/gallery.db: everybody in it is known to face_embedder 2"
+    assert finding.facts == {"gallery": f"{repository.parent}/gallery.db", "people": 2, "not_enrolled": 0}
 
 
 def test_the_same_network_under_another_number_needs_no_enrolment(repository, tried):

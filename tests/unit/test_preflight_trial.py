@@ -18,10 +18,10 @@ from tests.tiny_trident import answers, constant_network, write_network, write_r
 from trident.layout import MODEL_FILE
 from trident.model_config import read_config
 from trident.rollout import trial as trial_module
-from trident.rollout.answers import inconsistencies
 from trident.rollout.findings import Verdict
 from trident.rollout.trial import Subject, TrialLimits, try_network
-from trident.rollout.trial_run import Refused, Report, run_trial
+from trident.rollout.trial_process import Refused, Report
+from trident.rollout.trial_run import run_trial
 
 
 @pytest.fixture(scope="module")
@@ -211,24 +211,6 @@ def test_an_answer_that_cannot_be_is_refused(repository, component, tensor, chan
     assert words in sentence
 
 
-def test_scores_come_best_first():
-    scores = np.zeros((1, 100), np.float32)
-    scores[0, :2] = (0.2, 0.8)
-    problems = inconsistencies({"SCORES": scores, "NUM_BOXES": np.array([[2]], np.int32)})
-    assert problems == ["SCORES: expected the best first, got another order"]
-
-
-def test_the_most_probable_class_comes_first():
-    probabilities = np.zeros((1, 1000), np.float32)
-    probabilities[0, :2] = (0.7, 0.3)
-    answer = {
-        "PROBABILITIES": probabilities,
-        "TOP_CLASSES": np.array([[1, 0, 2, 3, 4]], np.int32),
-        "TOP_SCORES": np.array([[0.3, 0.7, 0, 0, 0]], np.float32),
-    }
-    assert inconsistencies(answer) == ["TOP_CLASSES: expected the most probable class first, got another"]
-
-
 def test_pictures_that_are_mixed_in_a_batch_are_a_warning(repository):
     def mix(model):
         # Adds the batch's largest size to the boxes.
@@ -378,8 +360,8 @@ def test_the_trial_has_the_lowest_priority_and_its_limits(repository, tmp_path, 
         tmp_path,
         monkeypatch,
         "import json, resource\n"
-        "from trident.rollout import trial_run\n"
-        "trial_run.keep_within(json.load(sys.stdin))\n"
+        "from trident.rollout import trial_process\n"
+        "trial_process.keep_within(json.load(sys.stdin))\n"
         "limits = [resource.getrlimit(one)[0] for one in (resource.RLIMIT_CPU, resource.RLIMIT_AS)]\n"
         "print(json.dumps({'facts': {'nice': os.nice(0), 'limits': limits, 'alarm': signal.alarm(0)}, 'done': True}))",
     )

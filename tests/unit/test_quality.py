@@ -13,10 +13,11 @@ from sklearn.metrics import average_precision_score
 from benchmarks import fit_fusion
 from benchmarks.quality import __main__ as command
 from benchmarks.quality import data, metrics, report
-from benchmarks.quality.measures import Measure
+from benchmarks.quality.measures import SETS, Measure
 from trident.fusion.evidence import SILENT
 from trident.fusion.policy import Weights
 from trident.fusion.taxonomy import load_taxonomy
+from trident.rollout.golden import LABELLED_SETS
 from trident.text import edit_distance
 
 
@@ -146,6 +147,9 @@ class TestReport:
         assert "Left out coco: there is no coco/instances.json" in outcome.output.replace("\n", " ")
         assert "Plates: why." in outcome.output
         assert json.loads(output.read_text(encoding="utf-8"))["measures"][0]["value"] == value
+
+    def test_every_set_that_a_folder_may_hold_can_be_measured(self):
+        assert [one.name for one in SETS] == list(LABELLED_SETS)
 
     def test_an_empty_folder_is_an_error(self, tmp_path):
         outcome = CliRunner().invoke(command.main, ["--data", str(tmp_path), "--url", "nowhere:1"])

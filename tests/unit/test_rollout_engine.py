@@ -12,16 +12,17 @@ import pytest
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from tests.fake_triton import FakeTriton
-from trident.contract import CANDIDATE, ENSEMBLE, NETWORKS
+from trident.contract import CANDIDATE, ENSEMBLE, NETWORKS, STABLE
 from trident.errors import SetupError
 from trident.layout import DEFAULT_REPOSITORY
-from trident.rollout import engine, journal
+from trident.model_config import read_config
+from trident.rollout import canary, engine, journal
 from trident.rollout.disk import Repository
-from trident.rollout.engine import Finding, Interrupted, Outcome, Progress, Rollout, Stopped
+from trident.rollout.engine import Interrupted, Outcome, Passed, Progress, Rollout, Stopped
 from trident.rollout.journal import Journal, interruption
 from trident.rollout.plan import Plan, make_plan, plan_back
 from trident.rollout.release import CALLED, COMPONENTS
-from trident.rollout.serving import ServerLost, ServingError, analyze
+from trident.rollout.serving import ServerLost, analyze
 
 
 class Killed(BaseException):
@@ -40,8 +41,8 @@ class Quiet:
     def advance(self, done: int, total: int) -> None:
         pass
 
-    def end(self, step: str, finding: Finding, seconds: float) -> None:
-        self.said.append(f"{step}: {finding.sentence}")
+    def end(self, step: str, passed: Passed | None, seconds: float) -> None:
+        self.said.append(f"{step}: {passed.sentence if passed else 'left out'}")
 
     def fail(self, step: str, sentence: str, seconds: float) -> None:
         self.said.append(f"{step} failed: {sentence}")
@@ -57,31 +58,39 @@ class EasyChecks:
         self.server = server
         self.failing = failing
         self.asked: list[str] = []
+        self.base = read_config(server.repository / ENSEMBLE)
 
-    def _step(self, name: str) -> Finding:
+    def _step(self, name: str) -> Passed:
         self.asked.append(name)
         if name in self.failing:
             raise Stopped(f"{name} does not like it")
-        return Finding("fine")
+        return Passed("fine")
 
-    def preflight(self, plan: Plan) -> Finding:
+    def preflight(self, plan: Plan) -> Passed:
         return self._step(engine.PREFLIGHT)
 
-    def companions(self, plan: Plan) -> None:
-        config = ModelConfig()
-        config.CopyFrom(self.server.config(ENSEMBLE))
-        for step in config.ensemble_scheduling.step:
-            step.model_version = plan.after[step.model_name]
-        self.server.load(CANDIDATE, config, {"1/about.txt": b""})
+    def load_candidate(self, plan: Plan) -> None:
+        canary.load_ensemble(self.server, self.base, CANDIDATE, plan.after)
 
-    def shadow(self, plan: Plan, progress: Progress) -> Finding:
+    def shadow(self, plan: Plan, progress: Progress) -> Passed:
         assert versions_in(analyze(self.server, b"", model=CANDIDATE)) == plan.after
         return self._step(engine.SHADOW)
 
-    def canary(self, plan: Plan, progress: Progress) -> Finding | None:
-        return self._step(engine.CANARY)
+    def canary(self, plan: Plan, progress: Progress) -> Passed | None:
+        canary.load_ensemble(self.server, self.base, STABLE, plan.before)
+        router = ModelConfig()
+        router.CopyFrom(self.base)
+        router.ClearField("ensemble_scheduling")
+        self.server.load(ENSEMBLE, router, {"1/model.py": b""})
+        try:
+            return self._step(engine.CANARY)
+        finally:
+            canary.end(self.server)
 
-    def watch(self, plan: Plan, progress: Progress) -> Finding | None:
+    def before_flip(self) -> None:
+        self.asked.append("before the flip")
+
+    def watch(self, plan: Plan, progress: Progress) -> Passed | None:
         return self._step(engine.WATCH)
 
     def answering(self) -> Mapping[str, int]:
@@ -234,11 +243,10 @@ def test_a_server_of_another_repository_is_noticed(repository: Repository) -> No
 def test_an_answer_that_names_the_old_version_undoes_the_flip(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "_VERIFY_WITHIN_S", 0.0)
+    monkeypatch.setattr(engine, "_VERIFY_PAUSE_S", 0.0)
     server = FakeTriton(repository.path)
     checks = EasyChecks(server)
-    answers = iter([{"classifier": 1}, {"classifier": 1}])
-    monkeypatch.setattr(checks, "answering", lambda: next(answers))
+    monkeypatch.setattr(checks, "answering", lambda: {"classifier": 1})
     outcome = run(repository, server, checks, classifier=2)
 
     assert outcome.outcome == journal.ROLLED_BACK
@@ -384,7 +392,7 @@ def test_interrupted_by_the_keyboard_at_any_moment(repository: Repository, monke
 def test_the_server_ends_at_any_moment(repository: Repository, monkeypatch: pytest.MonkeyPatch, restarts: bool) -> None:
     targets = {"classifier": 2}
     after = {**OLD, "classifier": 2}
-    monkeypatch.setattr(engine, "_VERIFY_WITHIN_S", 0.0)
+    monkeypatch.setattr(engine, "_VERIFY_PAUSE_S", 0.0)
     for at, copy in moments(repository, monkeypatch, targets):
         with monkeypatch.context() as patch:
             world = World(copy, patch)
@@ -480,5 +488,125 @@ def test_a_recognizer_that_would_move_a_network_unasked(repository: Repository) 
     assert "# version 2" in repository.file("entity_recognizer", kept.after["entity_recognizer"]).read_text()
 
 
-def test_refusals_of_the_server_are_not_its_end() -> None:
-    assert issubclass(ServerLost, ServingError)
+def test_a_refusal_by_the_preflight_touches_nothing(repository: Repository) -> None:
+    """The way back of an earlier rollout stays loaded too."""
+    server = FakeTriton(repository.path)
+    run(repository, server, classifier=2)
+    calls: list[str] = []
+    server.before_call = calls.append
+    outcome = run(repository, server, EasyChecks(server, (engine.PREFLIGHT,)), classifier=1)
+
+    assert outcome.outcome == journal.STOPPED
+    assert [call for call in calls if "load" in call] == []
+    assert server.held["classifier"] == {1, 2}
+    assert repository.served("classifier") == (1, 2)
+
+
+def test_a_check_that_fails_leaves_the_way_back_loaded(repository: Repository) -> None:
+    server = FakeTriton(repository.path)
+    run(repository, server, classifier=2)
+    outcome = run(repository, server, EasyChecks(server, (engine.SHADOW,)), classifier=1)
+
+    assert outcome.outcome == journal.STOPPED
+    assert server.held["classifier"] == {1, 2}
+    assert repository.served("classifier") == (1, 2)
+    assert server.release() == {**OLD, "classifier": 2}
+
+
+def test_the_server_of_another_repository_keeps_what_answers_there(repository: Repository, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(repository.path, elsewhere)
+    server = FakeTriton(elsewhere)
+    run(Repository(elsewhere), server, classifier=2)
+    outcome = run(repository, server, classifier=2)
+
+    assert outcome.outcome == journal.STOPPED
+    assert "does not serve what" in outcome.sentence
+    assert server.release() == {**OLD, "classifier": 2}
+    with pytest.raises(SetupError, match="does not serve what"):
+        engine.retire(repository, server, Journal(repository.path), COMPONENTS)
+    assert server.release() == {**OLD, "classifier": 2}
+
+
+def test_without_a_server_nothing_is_begun(repository: Repository) -> None:
+    server = FakeTriton(repository.path)
+    server.kill()
+    with pytest.raises(ServerLost):
+        run(repository, server, classifier=2)
+    assert interruption(repository.path) == ""
+
+
+def test_a_way_back_that_does_not_answer_is_not_taken(repository: Repository) -> None:
+    """Its process has ended, though Triton goes on calling it ready."""
+    server = FakeTriton(repository.path)
+    run(repository, server, classifier=2)
+    checks = EasyChecks(server)
+
+    def dead(plan: Plan) -> None:
+        raise Stopped("the stub is not healthy")
+
+    checks.load_candidate = dead  # type: ignore[method-assign]
+    back = rollout(repository, server, checks).run(
+        plan_back(repository, "classifier", Journal(repository.path).records())
+    )
+    assert back.outcome == journal.STOPPED
+    assert server.release() == repository.release() == {**OLD, "classifier": 2}
+
+
+def test_a_rollback_does_not_undo_itself(repository: Repository) -> None:
+    server = FakeTriton(repository.path)
+    run(repository, server, classifier=2)
+    plan = plan_back(repository, "classifier", Journal(repository.path).records())
+    back = rollout(repository, server, EasyChecks(server, (engine.WATCH,))).run(plan)
+
+    assert back.outcome == journal.DONE
+    assert "does not like it" in back.sentence
+    assert server.release() == repository.release() == OLD
+
+
+def test_the_identity_threshold_goes_with_the_embedder(repository: Repository) -> None:
+    server = FakeTriton(repository.path)
+    before = repository.networks(1).identity_threshold
+    assert rollout(repository, server).run(make_plan(repository, {"face_embedder": 2}, identity_threshold=0.4)).done
+    recognizer = repository.release()["entity_recognizer"]
+    assert repository.networks(recognizer).identity_threshold == 0.4
+
+    back = plan_back(repository, "face_embedder", Journal(repository.path).records())
+    assert back.after == OLD
+    forward = make_plan(repository, {"face_embedder": 1, "plate_reader": 2})
+    assert repository.networks(forward.after["entity_recognizer"]).identity_threshold == before
+    with pytest.raises(SetupError, match="goes with another face_embedder"):
+        make_plan(repository, {"classifier": 2}, identity_threshold=0.4)
+
+
+def test_what_has_moved_on_since_does_not_go_back_unasked(repository: Repository) -> None:
+    server = FakeTriton(repository.path)
+    shutil.copytree(repository.folder("fusion", 1), repository.folder("fusion", 3))
+    run(repository, server, detector=2, fusion=2)
+    run(repository, server, fusion=3)
+    with pytest.raises(SetupError, match=r"moved together with fusion, which moved on since: .* detector=1`"):
+        plan_back(repository, "detector", Journal(repository.path).records())
+
+
+def test_a_retirement_is_in_the_journal_and_blocks_nothing(repository: Repository) -> None:
+    server = FakeTriton(repository.path)
+    run(repository, server, classifier=2)
+    diary = Journal(repository.path)
+    engine.retire(repository, server, diary, COMPONENTS)
+
+    last = list(diary.entries())[-1]
+    assert (last.event, last.facts["retired"]) == (journal.RETIRED, ["classifier 1"])
+    assert diary.unfinished() is None
+
+
+def test_an_answer_that_is_none_is_no_crash(repository: Repository) -> None:
+    server = FakeTriton(repository.path)
+    checks = EasyChecks(server)
+
+    def garbage(plan: Plan, progress: Progress) -> Passed:
+        raise ValueError("Expecting value: line 1 column 1")
+
+    checks.shadow = garbage  # type: ignore[method-assign]
+    outcome = run(repository, server, checks, classifier=2)
+    assert outcome.outcome == journal.STOPPED
+    assert server.release() == OLD

@@ -34,7 +34,7 @@ class TestDefault:
 
     def test_without_scikit_image_it_says_what_to_do(self, monkeypatch):
         def missing(name):
-            raise SetupError("the demo shows photos of scikit-image")
+            raise SetupError("the sample pictures are photos of scikit-image")
 
         golden.default_pictures.cache_clear()
         monkeypatch.setattr(golden, "photo", missing)

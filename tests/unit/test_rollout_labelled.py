@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.quality import measures
 from benchmarks.quality.measures import LabelledSet, Measure
-from tests.unit.test_rollout_shadow import SETTINGS
+from tests.shadowed import SETTINGS
 from trident.errors import SetupError
 from trident.rollout.labelled import Side, compare_quality
 from trident.rollout.limits import Limits
@@ -39,10 +39,11 @@ def asked(monkeypatch):
             self.open = False
 
     def measure(server, path, limit, progress):
-        progress(1)
+        progress(4)
+        progress(6)
         value = {1: 0.9, 2: 0.8}[server.asked[2]["classifier"]]
         return [
-            Measure("top-1", value, limit or 10, 0.95),
+            Measure("top-1", value, 10, 0.95),
             Measure("the same", 0.5, 10),
             Measure("gain", -40 * value, 10, unit="points"),
         ]
@@ -51,8 +52,8 @@ def asked(monkeypatch):
         raise AssertionError("there is no such set in the folder")
 
     sets = [
-        LabelledSet("imagenet", "labels.csv", lambda *_: 10, measure),
-        LabelledSet("coco", "instances.json", lambda *_: 10, never),
+        LabelledSet("imagenet", lambda *_: 10, measure),
+        LabelledSet("coco", lambda *_: 100, never),
     ]
     monkeypatch.setattr(measures, "Server", Server)
     monkeypatch.setattr(measures, "SETS", sets)
@@ -73,8 +74,8 @@ def test_each_release_is_asked_by_its_own_name_versions_and_threshold(folder, as
 
 
 def test_a_loss_beyond_the_limit_falls_short(folder, asked):
-    top1, same = compare(folder, limit=3)
-    assert (top1.name, top1.old, top1.new, top1.pictures) == ("top-1", 0.9, 0.8, 3)
+    top1, same = compare(folder)
+    assert (top1.name, top1.old, top1.new, top1.pictures) == ("top-1", 0.9, 0.8, 10)
     assert top1.loss == pytest.approx(0.1)
     assert not top1.passed
     assert same.passed
@@ -82,6 +83,12 @@ def test_a_loss_beyond_the_limit_falls_short(folder, asked):
 
 def test_a_gain_is_no_loss(folder, asked):
     assert all(one.passed for one in compare(folder, (NEW, OLD)))
+
+
+def test_progress_counts_the_pictures_of_both_releases(folder, asked):
+    told = []
+    compare(folder, progress=lambda done, total: told.append((done, total)))
+    assert told == [(4, 20), (10, 20), (14, 20), (20, 20)]
 
 
 def test_a_folder_without_labels_is_refused(tmp_path):
@@ -93,7 +100,7 @@ def test_a_picture_that_is_not_answered_is_the_servers_failure(folder, asked, mo
     def unanswered(*_):
         raise ServerUnavailable("too busy")
 
-    monkeypatch.setattr(measures, "SETS", [LabelledSet("imagenet", "labels.csv", lambda *_: 1, unanswered)])
+    monkeypatch.setattr(measures, "SETS", [LabelledSet("imagenet", lambda *_: 1, unanswered)])
     with pytest.raises(ServingError, match="quality on labelled pictures: too busy"):
         compare(folder)
     assert not any(one.open for one in asked)

@@ -8,10 +8,20 @@ import numpy as np
 import pytest
 
 from tests.pictures import corners, encode
-from tests.shadowed import BEFORE, TEXT, FakeServing, boxes_like, classified, entities, fused_like, read_as, row
+from tests.shadowed import (
+    BEFORE,
+    SETTINGS,
+    TEXT,
+    FakeServing,
+    boxes_like,
+    classified,
+    entities,
+    fused_like,
+    read_as,
+    row,
+)
 from trident.contract import ENSEMBLE
 from trident.entities.gallery import KnownFaces, Snapshot
-from trident.entities.settings import Settings
 from trident.rollout import shadow
 from trident.rollout.golden import GoldenPicture
 from trident.rollout.limits import Limits
@@ -40,17 +50,6 @@ def clock(monkeypatch):
 
 
 PICTURES = tuple(GoldenPicture(name, encode(corners(64, 48))) for name in ("one", "two", "three"))
-SETTINGS = Settings(
-    versions=dict.fromkeys(CALLED, 1),
-    min_score=0.05,
-    min_face_score=0.3,
-    min_plate_candidate=0.02,
-    identity_threshold=0.6,
-    max_crops_per_call=64,
-    max_canvases_per_call=8,
-    gallery_url="",
-    gallery_poll_seconds=1.0,
-)
 
 
 def compare(after, instead=None, pictures=PICTURES, **options):
@@ -332,20 +331,37 @@ class TestTimes:
         assert compare({"classifier": 2}, taking(0.5, 1.5))[0].passed
 
     def test_it_rests_between_calls(self, taking, clock):
-        compare({"classifier": 2}, taking(20, 20), PICTURES[:1], candidate_model=None, rest=0.5)
-        assert clock.now == pytest.approx(6 * 0.02 * 1.5)
-
-
-def test_without_a_candidate_only_the_components_are_compared():
-    result, serving = compare({"classifier": 2}, candidate_model=None)
-    assert result.passed
-    assert {model for model, _ in serving.calls} == {"preprocess", "classifier"}
+        compare({"classifier": 2}, taking(20, 20), PICTURES[:1], rest=0.5)
+        assert clock.now == pytest.approx(6 * 0.02 * 1.5)  # the ensembles answer in no time
 
 
 def test_progress_is_told():
     told = []
     compare({"classifier": 2}, progress=lambda done, total: told.append((done, total)))
     assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
+
+
+def test_progress_counts_the_labelled_pictures(monkeypatch, tmp_path):
+    def measured(url, folder, sides, *, progress, **_):
+        assert (url, folder, [one.model for one in sides]) == ("127.0.0.1:0", tmp_path, [ENSEMBLE, shadow.CANDIDATE])
+        for done in (1, 2, 3, 4):
+            progress(done, 4)
+        return ()
+
+    monkeypatch.setattr(shadow, "count_labelled", lambda folder: 2)
+    monkeypatch.setattr(shadow, "compare_quality", measured)
+    told = []
+    compare({"classifier": 2}, labels=tmp_path, progress=lambda done, total: told.append((done, total)))
+    assert told == [(done, 7) for done in (0, 1, 2, 3, 4, 5, 6, 7, 7)]
+
+
+def test_a_release_that_fails_is_not_measured_on_labelled_pictures(monkeypatch, tmp_path):
+    monkeypatch.setattr(shadow, "count_labelled", lambda folder: 2)
+    monkeypatch.setattr(shadow, "compare_quality", lambda *_, **__: pytest.fail("it was measured"))
+    told = []
+    broken = {("classifier", 2): failing()}
+    compare({"classifier": 2}, broken, labels=tmp_path, progress=lambda done, total: told.append((done, total)))
+    assert told[-1] == (7, 7)
 
 
 class TestReport:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -20,25 +21,32 @@ from trident.layout import DEFAULT_REPOSITORY
 from trident.rollout import engine, journal
 from trident.rollout.checks import LiveChecks
 from trident.rollout.disk import Repository
-from trident.rollout.engine import Finding, Interrupted, Outcome, Rollout
-from trident.rollout.journal import Journal, Record
+from trident.rollout.engine import Interrupted, Outcome, Passed, Rollout
+from trident.rollout.journal import Journal
 from trident.rollout.options import DEFAULT_WATCH_S, Options, parse_duration, parse_share
 from trident.rollout.plan import Plan, make_plan, plan_back
 from trident.rollout.release import COMPONENTS, RECOGNIZER, check_component, parse_targets
 from trident.rollout.serving import TritonServing
 from trident.rollout.settings import AllLimits, described_limits
-from trident.rollout.versions import VersionFacts, survey_versions
-from trident_client.settings import address
+from trident.rollout.versions import Past, VersionFacts, survey_versions
+from trident_client.options import connection_of, connection_options
 
 REPORTS = Path("rollout_reports")
+_OPTIONS = {
+    "golden": "golden",
+    "limits": "limit",
+    "canary": "canary",
+    "canary_s": "for",
+    "watch_s": "watch",
+    "report": "report",
+    "identity_threshold": "identity-threshold",
+}
+"""What an interrupted rollout has from its begin: parameters and their options."""
 INTERRUPTED_EXIT = 3
 """Exit code of a rollout that has neither ended nor been taken back."""
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-_url_option = click.option(
-    "--url", metavar="HOST:PORT", help="The server's gRPC port. Default: $TRIDENT_URL, else 127.0.0.1:8001."
-)
 _repository_option = click.option(
     "--model-repository",
     type=click.Path(file_okay=False, path_type=Path),
@@ -47,7 +55,10 @@ _repository_option = click.option(
     help="Folder of the models that the server loads.",
 )
 _gallery_option = click.option(
-    "--gallery-url", help="The gallery's database, for face_embedder. Default: as the server."
+    "--gallery-url",
+    help="The gallery's database, for face_embedder. Default: the one that the running server looks at, where it runs "
+    "on this machine as this user; else gallery_url in entity_recognizer/config.pbtxt, $TRIDENT_GALLERY_URL here, or "
+    "the file in the user's data folder.",
 )
 
 
@@ -79,7 +90,7 @@ def _show_limits(context: click.Context, _option: click.Parameter, wanted: bool)
 
 @click.command(short_help="Move components to other versions while the server serves.")
 @click.argument("targets", nargs=-1, metavar="COMPONENT VERSION | COMPONENT=VERSION...")
-@_url_option
+@connection_options
 @_repository_option
 @click.option(
     "--golden",
@@ -128,7 +139,6 @@ def _show_limits(context: click.Context, _option: click.Parameter, wanted: bool)
 def rollout(
     *,
     targets: tuple[str, ...],
-    url: str | None,
     model_repository: Path,
     golden: Path | None,
     limits: tuple[str, ...],
@@ -140,12 +150,11 @@ def rollout(
     gallery_url: str | None,
     resume: bool,
     abort: bool,
+    **connection: Any,
 ) -> None:
-    r"""Move one component, or several in one step, to other versions while the server serves.
+    """Move one component, or several in one step, to other versions while the server serves.
 
-    \b
-    trident rollout classifier 2
-    trident rollout detector=2 fusion=2 --canary 10% --for 60s
+    For example `trident rollout classifier 2`, or `trident rollout detector=2 fusion=2 --canary 10% --for 60s`.
 
     The files are checked, the new version is loaded beside the old, both answer the same pictures, a share of the
     traffic is tried if you ask for it, and then the pins move, all at once. What fails goes no further, and the old
@@ -159,60 +168,70 @@ def rollout(
         raise click.UsageError(
             "--resume and --abort take no components" if targets else "say what to roll out: COMPONENT VERSION"
         )
-    step_back()
-    repository, diary, display = Repository(model_repository), Journal(model_repository), _Display()
-    with diary.locked(), _stoppable(), _serving(url) as serving:
-        if abort:
-            record = _interrupted_one(diary)
-            checks = LiveChecks(repository, serving, Options.from_json(record.started.get("options", {})), display.tell)
-            _finish(display, lambda: Rollout(repository, serving, diary, checks, display).abort(record))
-            return
-        if resume:
-            record = _interrupted_one(diary)
+    given = {name for name in _OPTIONS if _was_given(name)}
+    if (resume or abort) and given:
+        names = ", ".join(f"--{_OPTIONS[name]}" for name in sorted(given))
+        raise click.UsageError(f"{names}: an interrupted rollout goes on, or back, with the options that it began with")
+    if "canary_s" in given and "canary" not in given:
+        raise click.UsageError("--for says how long a canary runs: give its share too, with --canary")
+    with _at_work(model_repository) as (repository, diary, display):
+        if resume or abort:
+            record = diary.unfinished()
+            if record is None:
+                raise SetupError(f"no rollout of {model_repository} was interrupted")
             options = Options.from_json(record.started.get("options", {}), gallery_url=gallery_url)
-            checks = LiveChecks(repository, serving, options, display.tell)
-            display.head(f"{record}, begun {record.at}")
-            _finish(display, lambda: Rollout(repository, serving, diary, checks, display).resume(record))
+            if not _was_given("url", by=(ParameterSource.COMMANDLINE,)):
+                connection["url"] = record.started.get("server")
+            display.head(f"{record}, begun {record.at}, at {connection['url']}")
+            with _serving(connection) as serving:
+                one = Rollout(repository, serving, diary, LiveChecks(repository, serving, options), display)
+                _finish(display, lambda: one.abort(record) if abort else one.resume(record))
             return
-        options = Options(golden, limits, canary, canary_s, watch_s, report, identity_threshold, gallery_url)
         AllLimits.with_settings(limits)  # a mistake in them is said before anything is done
-        _refuse_unfinished(diary)
         plan = make_plan(repository, parse_targets(targets), identity_threshold=identity_threshold)
-        checks = LiveChecks(repository, serving, options, display.tell)
+        options = Options(
+            golden=None if golden is None else golden.absolute(),
+            limits=limits,
+            canary=canary,
+            canary_s=canary_s,
+            watch_s=watch_s,
+            report=report.absolute(),
+            gallery_url=gallery_url,
+        )
         display.head(_heading(plan))
-        _finish(display, lambda: Rollout(repository, serving, diary, checks, display).run(plan, options.to_json()))
+        with _serving(connection) as serving:
+            one = Rollout(repository, serving, diary, LiveChecks(repository, serving, options), display)
+            _finish(display, lambda: one.run(plan, options.to_json()))
 
 
 @click.command(short_help="Go back to the version before.")
 @click.argument("component")
-@_url_option
+@connection_options
 @_repository_option
 @click.option(
     "--watch", "watch_s", default="0s", show_default=True, callback=_duration, metavar="TIME", help="As for rollout."
 )
-def rollback(*, component: str, url: str | None, model_repository: Path, watch_s: float) -> None:
+def rollback(*, component: str, model_repository: Path, watch_s: float, **connection: Any) -> None:
     """Go back to the version of COMPONENT that answered before the last rollout.
 
     What moved together goes back together. The way back is short: while the old version is loaded still, only the pins
     move; after `trident retire` it is loaded first.
     """
     check_component(component)
-    step_back()
-    repository, diary, display = Repository(model_repository), Journal(model_repository), _Display()
-    options = Options(watch_s=watch_s)
-    with diary.locked(), _stoppable(), _serving(url) as serving:
-        _refuse_unfinished(diary)
+    with _at_work(model_repository) as (repository, diary, display):
         plan = plan_back(repository, component, diary.records())
-        checks = LiveChecks(repository, serving, options, display.tell)
+        options = Options(watch_s=watch_s)
         display.head(_heading(plan))
-        _finish(display, lambda: Rollout(repository, serving, diary, checks, display).run(plan, options.to_json()))
+        with _serving(connection) as serving:
+            one = Rollout(repository, serving, diary, LiveChecks(repository, serving, options), display)
+            _finish(display, lambda: one.run(plan, options.to_json()))
 
 
 @click.command(short_help="Let versions go that do not answer any more.")
 @click.argument("components", nargs=-1, metavar="[COMPONENT...]")
-@_url_option
+@connection_options
 @_repository_option
-def retire(*, components: tuple[str, ...], url: str | None, model_repository: Path) -> None:
+def retire(*, components: tuple[str, ...], model_repository: Path, **connection: Any) -> None:
     """Let the versions go that were kept as the way back; of all components, if none is named.
 
     Their files stay: `trident rollout` and `trident rollback` load them again.
@@ -220,7 +239,7 @@ def retire(*, components: tuple[str, ...], url: str | None, model_repository: Pa
     for name in components:
         check_component(name)
     repository, diary = Repository(model_repository), Journal(model_repository)
-    with diary.locked(), _serving(url) as serving:
+    with diary.locked(), _serving(connection) as serving:
         settled, held = engine.retire(repository, serving, diary, components or COMPONENTS)
     if not settled.retired:
         click.echo("Nothing to retire: only the versions that answer are loaded.")
@@ -235,14 +254,14 @@ def retire(*, components: tuple[str, ...], url: str | None, model_repository: Pa
 
 @click.command(short_help="List the versions of a component: on disk, loaded, rolled out.")
 @click.argument("component")
-@_url_option
+@connection_options
 @_repository_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
-def versions(*, component: str, url: str | None, model_repository: Path, as_json: bool) -> None:
+def versions(*, component: str, model_repository: Path, as_json: bool, **connection: Any) -> None:
     """List what is on disk and loaded of COMPONENT, digests, sources, and the last rollouts."""
     check_component(component)
     diary = Journal(model_repository)
-    with _serving(url) as serving:
+    with _serving(connection) as serving:
         found = survey_versions(Repository(model_repository), serving, diary, component)
     if as_json:
         click.echo(found.dumps())
@@ -262,7 +281,7 @@ def _versions_table(component: str, found: tuple[VersionFacts, ...]) -> Table:
     for one in found:
         table.add_row(
             str(one.version),
-            "answers" if one.pinned else "",
+            one.standing,
             one.state,
             "" if one.memory_mb is None else f"{one.memory_mb:.0f}",
             one.digest.removeprefix("sha256:")[:12] if one.digest else "",
@@ -271,12 +290,12 @@ def _versions_table(component: str, found: tuple[VersionFacts, ...]) -> Table:
     return table
 
 
-def _rollouts_table(records: tuple[Record, ...]) -> Table:
+def _rollouts_table(found: tuple[Past, ...]) -> Table:
     table = Table(title="last rollouts", title_justify="left", box=None, pad_edge=False)
     for heading in ("begun", "by", "what", "outcome"):
         table.add_column(heading, overflow="fold")
-    for record in records:
-        table.add_row(record.at, record.who, str(record), record.outcome or "not ended")
+    for past in found:
+        table.add_row(past.at, past.who, past.what, past.outcome or "not ended")
     return table
 
 
@@ -313,10 +332,13 @@ class _Display:
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done, total=total)
 
-    def end(self, step: str, finding: Finding, seconds: float) -> None:
+    def end(self, step: str, passed: Passed | None, seconds: float) -> None:
         """See ``engine.Progress``."""
-        self._line("[green]✓[/]" if finding.sentence != "left out" else "[dim]–[/]", step, finding.sentence, seconds)
-        for warning in finding.warnings:
+        if passed is None:
+            self.close()
+            return
+        self._line("[green]✓[/]", step, passed.sentence, seconds)
+        for warning in passed.warnings:
             self._console.print(Text(f"  {'':<9} {warning}", style="yellow"), soft_wrap=True)
 
     def fail(self, step: str, sentence: str, seconds: float) -> None:
@@ -373,37 +395,41 @@ def _still(outcome: Outcome) -> str:
     return ", ".join(f"{change.component} {change.before}" for change in outcome.plan.changes)
 
 
-def _interrupted_one(diary: Journal) -> Record:
-    record = diary.unfinished()
-    if record is None:
-        raise SetupError(f"no rollout of {diary.file.parent} was interrupted")
-    return record
-
-
-def _refuse_unfinished(diary: Journal) -> None:
-    if (left := diary.unfinished()) is not None:
-        raise SetupError(left.how_to_end())
-
-
 @contextmanager
-def _serving(url: str | None) -> Iterator[TritonServing]:
-    with TritonServing(address(url).target) as serving:
-        yield serving
+def _at_work(model_repository: Path) -> Iterator[tuple[Repository, Journal, _Display]]:
+    """The only one who changes the repository, giving way to the server, and stoppable as by Ctrl-C."""
+    repository, diary = Repository(model_repository), Journal(model_repository)
+    step_back()
+    with diary.locked(), _stoppable():
+        repository.tidy()
+        yield repository, diary, _Display()
+
+
+def _serving(connection: Mapping[str, Any]) -> TritonServing:
+    url, tls, headers = connection_of(connection)
+    return TritonServing(url, tls=tls, headers=headers)
+
+
+def _was_given(
+    name: str, by: Collection[ParameterSource] = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
+) -> bool:
+    return click.get_current_context().get_parameter_source(name) in by
 
 
 class _Stop(BaseException):
-    """SIGTERM came."""
+    """SIGTERM or SIGHUP came."""
 
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """SIGTERM ends a rollout as Ctrl-C does."""
+    """SIGTERM, and a terminal that is closed, end a rollout as Ctrl-C does."""
 
     def stop(*_: object) -> NoReturn:
         raise _Stop
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -18,6 +18,7 @@ from trident.launcher.log import Entry
 from trident.launcher.server import GRPC_PORT, HTTP_PORT, METRICS_PORT
 from trident.layout import DEFAULT_REPOSITORY
 from trident.recorder import DEFAULT_MOST, DEFAULT_SHARE, Recording, prepare_folder
+from trident.rollout.journal import interruption
 
 
 class _Stopped(BaseException):
@@ -139,6 +140,8 @@ def serve(
             "Ctrl-C stops it."
         )
         sys.stdout.flush()
+        if left := interruption(server.repository):
+            click.echo(left, err=True)
         code = server.wait()
         raise SetupError(f"Triton ended by itself with exit code {code}: {server.failure()}")
     except _Stopped:

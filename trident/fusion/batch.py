@@ -111,21 +111,22 @@ def parse_entities(text: bytes | str) -> list[dict[str, Any]]:
     """Read one element of ``ENTITIES``.
 
     Raises:
-        InvalidInput: it is not a JSON list of faces and plates with a score and a box.
+        InvalidInput: it is not a JSON list of faces and plates with a score and a box. The message quotes nothing of
+            it: it goes into logs, and names and plates do not belong there.
     """
     try:
         entities = json.loads(text)
     except ValueError as error:
-        raise InvalidInput(f"ENTITIES: expected JSON, got {text[:80]!r}") from error
+        raise InvalidInput(f"ENTITIES: expected JSON, got something else ({error})") from error
     if not isinstance(entities, list):
         raise InvalidInput(f"ENTITIES: expected a JSON list, got {type(entities).__name__}")
-    for entity in entities:
+    for index, entity in enumerate(entities):
         if not isinstance(entity, dict) or entity.get("type") not in ("face", "plate"):
-            raise InvalidInput(f"ENTITIES: expected entries of type face or plate, got {str(entity)[:80]}")
+            raise InvalidInput(f"ENTITIES: expected entries of type face or plate, got another at {index}")
         box = entity.get("box")
         numbers = [entity.get("score"), *(box if isinstance(box, list) else [])]
         if len(numbers) != 5 or not all(isinstance(number, int | float) for number in numbers):
-            raise InvalidInput(f"ENTITIES: expected a score and a box of 4 numbers, got {str(entity)[:80]}")
+            raise InvalidInput(f"ENTITIES: expected a score and a box of 4 numbers, got other values at {index}")
     return entities
 
 

@@ -173,6 +173,12 @@ def compile_models(repository: Path) -> None:
     not compile is named by Triton when it is loaded.
     """
     for code in repository.glob("*/*/model.py"):
+        compile_version(code.parent)
+
+
+def compile_version(folder: Path) -> None:
+    """The same for the folder of one version; one of a network has nothing to compile."""
+    for code in folder.glob("*.py"):
         compileall.compile_file(code, quiet=2)
 
 

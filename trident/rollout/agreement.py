@@ -20,6 +20,9 @@ from trident.text import edit_distance
 Tensors = Mapping[str, npt.NDArray[Any]]
 Integers = npt.NDArray[np.integer[Any]]
 
+COMPARED_OUTPUTS = ("CATEGORY_SCORES", "BOXES", "BOX_SCORES", "BOX_CLASSES", "NUM_BOXES")
+"""Outputs of the ensemble that a comparison needs."""
+
 SPOKEN_OF = 0.05
 """A category counts where one of the two answers gives it at least this score; most of the 80 are near 0 in both."""
 
@@ -310,7 +313,8 @@ def compare_entities(old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str
 
 
 def _name(face: Mapping[str, Any]) -> str:
-    return str(face["identity"]["name"]) if face["identity"] else ""
+    identity = face.get("identity")
+    return str(identity["name"]) if identity else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,6 +357,25 @@ def compare_fused(old: Tensors, new: Tensors, index: int = 0) -> Fused:
         new_top=tops[1],
         objects=compare_boxes(old, new, index, classes="BOX_CLASSES", scores="BOX_SCORES"),
     )
+
+
+def disagreement(stable: Tensors, candidate: Tensors) -> dict[str, float]:
+    """How far the candidate's answer to a caller's request is from the stable release's, in a few numbers.
+
+    Args:
+        stable: ``COMPARED_OUTPUTS``, the batch as the first axis.
+        candidate: The same.
+
+    Returns:
+        Means over the pictures: ``category_distance``, see ``Fused``; ``same_top``, the share with the same
+        best category; ``objects_f1`` at IoU 0.5.
+    """
+    each = [compare_fused(stable, candidate, index) for index in range(len(stable["CATEGORY_SCORES"]))]
+    return {
+        "category_distance": float(np.mean([one.distance for one in each])),
+        "same_top": float(np.mean([one.same_top for one in each])),
+        "objects_f1": float(np.mean([one.objects.f1 for one in each])),
+    }
 
 
 def mean(values: Iterable[float]) -> float | None:

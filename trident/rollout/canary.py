@@ -120,7 +120,8 @@ def begin(
 ) -> Settings:
     """Put the router in the place of the ensemble. No request fails by it.
 
-    The versions of both releases must be loaded. If anything goes wrong, the ensemble answers as before.
+    The versions of both releases must be loaded. If anything goes wrong, or interrupts it, the ensemble answers as
+    before.
 
     Args:
         serving: The server.
@@ -137,7 +138,7 @@ def begin(
 
     Raises:
         SetupError: A share out of its range, or an old watch file that cannot be removed.
-        ServingError: The server refuses something.
+        ServingError: The server refuses something, or ends.
     """
     if not 0 < share <= 1:
         raise SetupError(f"share of a canary: expected more than 0 and at most 1, got {share:g}")
@@ -161,7 +162,7 @@ def begin(
         load_ensemble(serving, base, CANDIDATE, after)
         load_ensemble(serving, base, STABLE, before)
         _load_router(serving, router_config(base, first_step, settings))
-    except ServingError:
+    except BaseException:  # also Ctrl-C: nobody else knows of it yet
         with contextlib.suppress(ServingError):
             end(serving)
         raise
@@ -210,6 +211,7 @@ def end(serving: Serving, *, wait_s: float = _THROUGH_S) -> bool:
         Whether all was answered; False if the router did not say so, since it was killed or could not write.
 
     Raises:
+        Draining: The server is being stopped, and has let the ensemble go: it is not loaded again.
         ServingError: The server refuses, or the ensemble is not ready.
     """
     settings = running(serving.config(ENSEMBLE)) if serving.ready(ENSEMBLE) else None

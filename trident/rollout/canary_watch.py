@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import math
+import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -17,6 +18,7 @@ import numpy as np
 from trident.contract import CANDIDATE, STABLE
 from trident.rollout import codes, routing
 from trident.rollout.agreement import mean
+from trident.rollout.canary import WATCH_FILE
 from trident.rollout.routing import Settings
 from trident.rollout.serving import ServerLost, Serving, ServingError, analyze
 from trident.rollout.watch_file import SILENT_S, Line, WatchReader
@@ -184,10 +186,11 @@ class Tally:
 def judge(seen: Observation, limits: CanaryLimits) -> Judgement:
     """Hold what was seen against the limits.
 
-    What is wrong stops a canary at any moment, however little traffic there was: a router that cannot answer, a
-    candidate that the router has given up. Shares, latencies and comparisons are judged from a number of requests on.
-    Too little traffic is no reason to stop: the golden pictures have been compared before, and a quiet service would
-    never get a new version. It is said, and whoever wants it otherwise makes it a reason.
+    What is wrong stops a canary at any moment, however little traffic there was: a router that cannot answer, or keeps
+    no record of what it answers, and a candidate that the router has given up. Shares, latencies and comparisons are
+    judged from a number of requests on. Too little traffic is no reason to stop: the golden pictures have been compared
+    before, and a quiet service would never get a new version. It is said, and whoever wants it otherwise makes it a
+    reason.
     """
     if seen.broken:
         return Judgement(Verdict.STOP, (f"the canary itself cannot answer: {seen.broken}",))
@@ -196,6 +199,12 @@ def judge(seen: Observation, limits: CanaryLimits) -> Judgement:
         stop.append(
             f"the candidate was given up after it had failed again and again, last with {seen.tripped}; callers got "
             "the stable release's answers, and the server's log says why"
+        )
+    if seen.unrecorded > 0 and seen.silent_s > SILENT_S:
+        stop.append(
+            f"the canary has kept no record for {seen.silent_s:.0f} s, and {_requests(seen.unrecorded)} came: what the "
+            f"candidate does to them cannot be seen. Expected lines in {WATCH_FILE} in the model repository, which the "
+            "server writes and this command reads; the server's log says why it cannot"
         )
     enough = min(seen.candidate.requests, seen.stable.requests) >= limits.min_requests
     if seen.candidate.requests >= limits.min_requests:
@@ -217,16 +226,20 @@ def judge(seen: Observation, limits: CanaryLimits) -> Judgement:
         fewer = min(seen.candidate.requests, seen.stable.requests)
         side = "candidate" if fewer == seen.candidate.requests else "stable release"
         missing.append(
-            f"only {fewer} {'request' if fewer == 1 else 'requests'} for the {side} in {seen.seconds:.0f} s: errors "
-            f"and latency not judged (from {limits.min_requests} on)"
+            f"only {_requests(fewer)} for the {side} in {seen.seconds:.0f} s: errors and latency not judged (from "
+            f"{limits.min_requests} on)"
         )
     if seen.compared < limits.min_compared:
         missing.append(f"only {seen.compared} answers compared: not judged (from {limits.min_compared} on)")
-    if seen.unrecorded > 0 and (seen.dropped or seen.silent_s > SILENT_S):
+    if seen.unrecorded > 0 and seen.dropped:
         missing.append(
-            f"{seen.unrecorded} requests are not in the canary's record, which cannot be written: see the server's log"
+            f"{_requests(seen.unrecorded)} not in the canary's record, as lines were lost: see the server's log"
         )
     return Judgement(Verdict.NOT_JUDGED if not enough else Verdict.PASSED, tuple(missing))
+
+
+def _requests(count: int) -> str:
+    return "1 request" if count == 1 else f"{count} requests"
 
 
 def _slow(name: str, candidate: float | None, stable: float | None, limit: float) -> list[str]:
@@ -310,12 +323,7 @@ class Watch:
         self._reader = WatchReader(settings.watch_file)
         self._tally = Tally()
         self._failures = 0
-        self._prober = ThreadPoolExecutor(1, thread_name_prefix="canary-probe")
         self._counted_before = self._counted()
-
-    def close(self) -> None:
-        """Let its thread go, without waiting for a probe that hangs."""
-        self._prober.shutdown(wait=False)
 
     def look(self) -> tuple[Observation, Judgement]:
         """What it has shown so far, and what that means.
@@ -324,23 +332,33 @@ class Watch:
             ServerLost: The server is gone.
             ServingError: The server does not tell its statistics.
         """
+        broken = self._probe()
+        # Counted before it is read: what comes in between is not taken for missing.
+        counted = self._counted() - self._counted_before
         signs = self._tally.alive
         with contextlib.suppress(OSError):  # then there is no sign, which is said
             self._tally.add(self._reader.read())
         if self._tally.alive > signs:
             self._last_sign = self._clock()
-        broken = self._probe()
         seen = replace(
             self._tally.observation(self._clock() - self._began),
             silent_s=self._clock() - self._last_sign,
-            unrecorded=max(0, self._counted() - self._counted_before - self._tally.asked),
+            unrecorded=max(0, counted - self._tally.asked),
             broken=broken if self._failures >= _ENOUGH_FAILURES else None,
         )
         return seen, judge(seen, self._limits)
 
     def _probe(self) -> str | None:
-        # In a thread of its own: a router that hangs must not make the watch hang too.
-        asked = self._prober.submit(router_failure, self._serving)
+        # In a thread of its own: a router that hangs must not make the watch hang too, nor the end of the process.
+        asked: Future[str | None] = Future()
+
+        def ask() -> None:
+            try:
+                asked.set_result(router_failure(self._serving))
+            except BaseException as exc:  # noqa: BLE001 - raised again by the result, in the thread that waits
+                asked.set_exception(exc)
+
+        threading.Thread(target=ask, name="canary-probe", daemon=True).start()
         try:
             broken = asked.result(_PROBE_S)
         except NotInTime:
@@ -382,13 +400,10 @@ def watch(
     """
     looking = Watch(serving, settings, limits)
     deadline = time.monotonic() + seconds
-    try:
-        while True:
-            seen, judgement = looking.look()
-            progress(seen)
-            left = deadline - time.monotonic()
-            if judgement.verdict is Verdict.STOP or left <= 0:
-                return seen, judgement
-            time.sleep(min(every_s, left))
-    finally:
-        looking.close()
+    while True:
+        seen, judgement = looking.look()
+        progress(seen)
+        left = deadline - time.monotonic()
+        if judgement.verdict is Verdict.STOP or left <= 0:
+            return seen, judgement
+        time.sleep(min(every_s, left))

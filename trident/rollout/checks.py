@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Mapping
 from functools import cached_property
 
 from trident.contract import CANDIDATE, ENSEMBLE
 from trident.entities.gallery import Gallery, Snapshot
-from trident.entities.local import read_settings
+from trident.entities.local import read_limits, read_settings
 from trident.rollout import canary, canary_watch, shadow
 from trident.rollout.disk import Repository
-from trident.rollout.engine import Finding, Progress, Stopped
+from trident.rollout.engine import ROLLBACK, Passed, Progress, Stopped
 from trident.rollout.golden import GoldenPicture, default_pictures, folder_pictures, labelled_sets
 from trident.rollout.options import Options
 from trident.rollout.plan import Plan
 from trident.rollout.preflight import examine
 from trident.rollout.release import RECOGNIZER
 from trident.rollout.report import write_report
-from trident.rollout.serving import Serving, ServingError, analyze
+from trident.rollout.served_gallery import served_gallery_url
+from trident.rollout.serving import ServerLost, Serving, ServingError, Tensors, analyze
 from trident.rollout.settings import AllLimits
+from trident.rollout.shadow_result import ShadowResult
 from trident.rollout.soundness import unsound, versions_of
 from trident.rollout.watch import Watcher
 from trident.rollout.watch_file import older
@@ -34,29 +37,29 @@ class LiveChecks:
         repository: The model repository.
         serving: The server.
         options: What the operator asked for.
-        tell: Told what is being done.
     """
 
-    def __init__(self, repository: Repository, serving: Serving, options: Options, tell: Callable[[str], None]) -> None:
+    def __init__(self, repository: Repository, serving: Serving, options: Options) -> None:
         self._repository = repository
         self._serving = serving
         self._options = options
-        self._tell = tell
         self._limits = AllLimits.with_settings(options.limits)
         self._watcher: Watcher | None = None
 
     @cached_property
     def _pictures(self) -> tuple[GoldenPicture, ...]:
-        return default_pictures() if self._options.golden is None else folder_pictures(self._options.golden)
+        if self._options.golden is None:
+            return default_pictures()
+        return folder_pictures(self._options.golden, accepted=read_limits(self._repository.path))
 
-    def preflight(self, plan: Plan) -> Finding:
+    def preflight(self, plan: Plan) -> Passed:
         """See ``engine.Checks``."""
         found = examine(
             self._repository.path,
             plan.before,
             plan.after,
             plan.targets,
-            gallery_url=self._options.gallery_url,
+            gallery_url=self._gallery_url(plan),
             limits=self._limits.preflight,
         )
         if not found.passed:
@@ -64,27 +67,40 @@ class LiveChecks:
         # A mistake in the folder of golden pictures is to be said now, not after the load.
         count = len(self._pictures)
         checks = len(found.findings)
-        return Finding(
+        return Passed(
             f"{checks} checks passed; {count} golden pictures",
             found.facts(),
             tuple(finding.sentence for finding in found.warnings),
         )
 
-    def companions(self, plan: Plan) -> None:
-        """See ``engine.Checks``. The candidate answers some pictures, to be warm, before anything is measured."""
+    def load_candidate(self, plan: Plan) -> None:
+        """See ``engine.Checks``. It answers some pictures, to be warm, before anything is measured."""
         base = self._repository.config(ENSEMBLE)
         canary.load_ensemble(self._serving, base, CANDIDATE, plan.after)
-        for picture in (probe.picture(), *(one.encoded for one in self._pictures[:_WARMING_PICTURES])):
+        self._watcher = Watcher(self._serving, self._probe, self._limits.watch)
+        warming = () if plan.kind == ROLLBACK else self._pictures[:_WARMING_PICTURES]
+        for picture in (probe.picture(), *(one.encoded for one in warming)):
             try:
                 analyze(self._serving, picture, model=CANDIDATE, outputs=["RESULT"])
+            except ServerLost:
+                raise
             except ServingError as exc:
                 raise Stopped(f"the new release fails on its first pictures: {exc}") from exc
-        self._watcher = Watcher(self._serving, self._probe, self._limits.watch)
 
-    def shadow(self, plan: Plan, progress: Progress) -> Finding:
+    def shadow(self, plan: Plan, progress: Progress) -> Passed:
         """See ``engine.Checks``."""
+        result = self._compared(plan, progress)
+        place = ""
+        if self._options.report is not None:
+            place = f"; report: {write_report(result, self._options.report)}"
+        if not result.passed:
+            worst = ", ".join(repr(one.name) for one in result.worst[:3])
+            raise Stopped("; ".join(result.complaints) + (f"; worst pictures: {worst}" if worst else "") + place)
+        return Passed(f"{result.sentence}{place}", result.to_json(), result.warnings)
+
+    def _compared(self, plan: Plan, progress: Progress) -> ShadowResult:
         golden = self._options.golden
-        result = shadow.compare(
+        return shadow.compare(
             self._serving,
             plan.before,
             plan.after,
@@ -92,21 +108,12 @@ class LiveChecks:
             limits=self._limits.shadow,
             settings=read_settings(self._repository.path),
             identity_threshold=self._repository.networks(plan.after[RECOGNIZER]).identity_threshold,
-            gallery=self._gallery(),
+            gallery=self._gallery(plan),
             labels=golden if golden is not None and labelled_sets(golden) else None,
             progress=progress.advance,
         )
-        place = ""
-        if self._options.report is not None:
-            place = f"; report: {write_report(result, self._options.report)}"
-        if not result.passed:
-            worst = ", ".join(repr(one.name) for one in result.worst[:3])
-            raise Stopped("; ".join(result.complaints) + (f"; worst pictures: {worst}" if worst else "") + place)
-        if self._watcher is not None and self._options.watch_s:
-            self._watcher.measure_before()
-        return Finding(f"{result.sentence}{place}", result.to_json(), result.warnings)
 
-    def canary(self, plan: Plan, progress: Progress) -> Finding | None:
+    def canary(self, plan: Plan, progress: Progress) -> Passed | None:
         """See ``engine.Checks``."""
         share, seconds = self._options.canary, self._options.canary_s
         if not share:
@@ -133,21 +140,26 @@ class LiveChecks:
             )
         finally:
             canary.end(self._serving)
-        # The engine's next step, and a rollout that is taken back, want the candidate no more.
-        for file in (watch_file, older(watch_file)):
-            file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the next canary clears them as well
+            for file in (watch_file, older(watch_file)):
+                file.unlink(missing_ok=True)
         if judgement.verdict is canary_watch.Verdict.STOP:
             raise Stopped("; ".join(judgement.reasons))
         warnings = judgement.reasons if judgement.verdict is canary_watch.Verdict.NOT_JUDGED else ()
         answered = seen.candidate.requests
-        return Finding(
+        return Passed(
             f"{answered} of {answered + seen.stable.requests} requests answered by the new release in {seconds:g} s, "
             f"{seen.candidate.errors} failed",
             seen.facts(),
             warnings,
         )
 
-    def watch(self, plan: Plan, progress: Progress) -> Finding | None:
+    def before_flip(self) -> None:
+        """See ``engine.Checks``."""
+        if self._watcher is not None and self._options.watch_s:
+            self._watcher.measure_before()
+
+    def watch(self, plan: Plan, progress: Progress) -> Passed | None:
         """See ``engine.Checks``."""
         if not self._options.watch_s:
             return None
@@ -156,13 +168,19 @@ class LiveChecks:
 
     def answering(self) -> Mapping[str, int]:
         """See ``engine.Checks``."""
-        return versions_of(ENSEMBLE, analyze(self._serving, probe.picture(), outputs=["RESULT"]))
+        return versions_of(ENSEMBLE, self._probe())
 
-    def _probe(self) -> None:
+    def _probe(self) -> Tensors:
+        """The answer to the probe, sound. Raises ServingError."""
         answer = analyze(self._serving, probe.picture(), outputs=["RESULT"])
         if complaint := unsound(ENSEMBLE, answer, 1, only=["RESULT"]):
             raise ServingError(complaint, "INTERNAL")
+        return answer
 
-    def _gallery(self) -> Snapshot:
-        with Gallery(self._options.gallery_url) as gallery:
+    def _gallery(self, plan: Plan) -> Snapshot:
+        with Gallery(self._gallery_url(plan)) as gallery:
             return gallery.snapshot()
+
+    def _gallery_url(self, plan: Plan) -> str | None:
+        """The operator's word, else the gallery of the processes that serve, else what a process here would take."""
+        return self._options.gallery_url or served_gallery_url(self._repository.path, plan.before[RECOGNIZER])

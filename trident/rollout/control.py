@@ -11,11 +11,12 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from trident.contract import ENSEMBLE
 from trident.errors import SetupError
-from trident.launcher.installation import compile_models
+from trident.launcher.installation import compile_version
 from trident.model_config import ensemble_pins
 from trident.rollout import canary
 from trident.rollout.disk import Repository
-from trident.rollout.release import CALLED, COMPONENTS, RECOGNIZER, STEPS, Release, changes_between
+from trident.rollout.plan import Plan
+from trident.rollout.release import CALLED, COMPONENTS, RECOGNIZER, STEPS, Release
 from trident.rollout.serving import UNAVAILABLE, Serving, ServingError
 
 _UNLOADED_WITHIN_S = 60.0
@@ -57,7 +58,7 @@ def load_beside(serving: Serving, repository: Repository, component: str, before
     Raises:
         SetupError: The server cannot load it, with its reason; the version that answers goes on.
     """
-    compile_models(repository.path)
+    compile_version(repository.folder(component, after))
     try:
         serve_in_memory(serving, repository, component, {before, after})
         if not serving.ready(component, after):
@@ -68,22 +69,60 @@ def load_beside(serving: Serving, repository: Repository, component: str, before
         raise SetupError(f"the server cannot load {component} {after}: {exc}") from exc
 
 
-def withdraw(serving: Serving, repository: Repository, before: Release, after: Release) -> None:
-    """Take back, in memory, what was prepared for ``after`` while ``before`` answers, and what is left of a canary."""
+def check_pins(serving: Serving, repository: Repository, release: Release) -> None:
+    """Make sure that the server serves a release, before anything in it is changed.
+
+    Raises:
+        SetupError: It serves another: it is the server of another repository, or was changed by hand.
+    """
+    pins, wanted = pins_in_memory(serving), {name: release[name] for name in STEPS}
+    if pins == wanted:
+        return
+    serves = (
+        "something else than an ensemble, as a canary that was left behind"
+        if pins is None
+        else ", ".join(f"{name} {pins.get(name)}" for name in STEPS if pins.get(name) != wanted[name])
+    )
+    says = ", ".join(f"{name} {wanted[name]}" for name in STEPS if pins is None or pins.get(name) != wanted[name])
+    raise SetupError(
+        f"the server at {serving.url} does not serve what {repository.path} says (server: {serves}; disk: {says}): is "
+        f"it the server of this repository? If so, load {ENSEMBLE} there, or start it again"
+    )
+
+
+def withdraw(serving: Serving, repository: Repository, plan: Plan, *, keep: Collection[str] = ()) -> None:
+    """Take back, in memory, what was prepared for the new release, and what is left of a canary.
+
+    The disk has to pin the old release already.
+
+    Args:
+        serving: The server.
+        repository: The model repository.
+        plan: What was to change.
+        keep: Components whose new version was in memory before, and stays.
+
+    Raises:
+        SetupError: The server serves another release afterwards; then nothing is let go.
+        ServingError: The server refuses something.
+    """
     canary.end(serving)
-    for component in caller_first(change.component for change in changes_between(before, after)):
-        if after[component] in in_memory(serving, component):
-            serve_in_memory(serving, repository, component, {before[component]})
-            await_gone(serving, component, {before[component]})
+    check_pins(serving, repository, plan.before)
+    for component in caller_first(change.component for change in plan.changes):
+        if component not in keep and plan.after[component] in in_memory(serving, component):
+            serve_in_memory(serving, repository, component, {plan.before[component]})
+            await_gone(serving, component, {plan.before[component]})
 
 
-def answer_from_disk(serving: Serving) -> None:
+def answer_from_disk(serving: Serving, repository: Repository) -> None:
     """Have the ensemble answer as its configuration on disk says, whatever stood in for it.
 
     Raises:
         ServingError: The server refuses, or the ensemble is not ready afterwards.
     """
     serving.load(ENSEMBLE)
+    if not serving.ready(ENSEMBLE):
+        # Once it has dropped the ensemble, Triton answers a load from an unchanged file with OK, and does nothing.
+        serving.load(ENSEMBLE, repository.config(ENSEMBLE))
     if not serving.ready(ENSEMBLE):
         raise ServingError(f"{ENSEMBLE} is not ready although its load was answered OK", "INTERNAL")
 
@@ -154,22 +193,22 @@ def with_callers(components: Iterable[str]) -> list[str]:
     return [name for name in COMPONENTS if name in names or (name == RECOGNIZER and names & set(CALLED))]
 
 
-def commit(repository: Repository, before: Release, after: Release) -> None:
+def commit(repository: Repository, plan: Plan) -> None:
     """Move the pins on disk. The last rename is the moment at which a restart would serve ``after``.
 
     Raises:
         SetupError: Something cannot be written; the pins are as they were.
     """
-    changed = [change.component for change in changes_between(before, after)]
-    for component in changed:
-        both = tuple(sorted({before[component], after[component]}))
-        if set(repository.served(component)) != set(both):
-            repository.serve(component, both)
-    repository.pin({name: after[name] for name in STEPS})
+    for change in plan.changes:
+        both = {change.before, change.after}
+        if set(repository.served(change.component)) != both:
+            repository.serve(change.component, both)
+    repository.pin(plan.pins)
 
 
-def withdraw_on_disk(repository: Repository, before: Release, after: Release) -> None:
-    """Forget ``after`` on disk, where ``before`` is pinned."""
-    for change in changes_between(before, after):
-        if set(repository.served(change.component)) != {change.before}:
-            repository.serve(change.component, (change.before,))
+def withdraw_on_disk(repository: Repository, plan: Plan, *, keep: Collection[str] = ()) -> None:
+    """Forget the new release on disk, where the old one is pinned; ``keep`` is as for ``withdraw``."""
+    before = {change.component: change.before for change in plan.changes if change.component not in keep}
+    for component in caller_first(before):
+        if set(repository.served(component)) != {before[component]}:
+            repository.serve(component, (before[component],))

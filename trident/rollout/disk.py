@@ -21,13 +21,13 @@ from trident.atomic import replace_text, sync_file, sync_folder
 from trident.contract import ENSEMBLE, NETWORKS
 from trident.entities.called_networks import NETWORKS_FILE, Networks, read_networks
 from trident.errors import SetupError
+from trident.layout import CODE_FILE
 from trident.model_config import (
     CONFIG_NAME,
     check_is_there,
     network_file,
     pinned_step,
     read_config,
-    read_repository,
     served_versions,
 )
 from trident.pbtxt import with_pins, with_served_versions
@@ -37,7 +37,6 @@ ORIGIN_FILE = "origin.json"
 """In the folder of a recognizer version that a rollout has made: from which version its code is."""
 MADE_BY = "trident rollout"
 
-_CODE_FILE = "model.py"
 # Not a number: Triton takes it for no version.
 _UNFINISHED = ".unfinished-"
 _NOT_CODE = ("__pycache__", NETWORKS_FILE, ORIGIN_FILE)
@@ -60,10 +59,6 @@ class Repository:
     def __str__(self) -> str:
         return str(self.path)
 
-    def configs(self) -> dict[str, ModelConfig]:
-        """The configuration of every model by its folder's name. Raises SetupError."""
-        return read_repository(self.path)
-
     def config(self, model: str) -> ModelConfig:
         """The configuration of one model. Raises SetupError."""
         return read_config(self.path / model / CONFIG_NAME)
@@ -78,7 +73,7 @@ class Repository:
         config = self.config(component)
         if component in NETWORKS:
             return network_file(self.path / component, version, config)
-        return self.folder(component, version) / (config.default_model_filename or _CODE_FILE)
+        return self.folder(component, version) / (config.default_model_filename or CODE_FILE)
 
     def versions(self, component: str) -> tuple[int, ...]:
         """The versions of a component that are on disk, lowest first. Raises SetupError."""
@@ -222,8 +217,8 @@ class Repository:
                     code[str(relative)] = path.read_bytes()
         except OSError as exc:
             raise SetupError(f"{folder}: cannot be read ({exc.strerror or exc})") from exc
-        if _CODE_FILE not in code:
-            raise SetupError(f"{folder / _CODE_FILE}: not there; version {version} of {RECOGNIZER} is not whole")
+        if CODE_FILE not in code:
+            raise SetupError(f"{folder / CODE_FILE}: not there; version {version} of {RECOGNIZER} is not whole")
         return code
 
     def _make_recognizer(self, code: Mapping[str, bytes], networks: Networks, code_of: int) -> int:

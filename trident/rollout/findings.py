@@ -31,16 +31,6 @@ class Finding:
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What was measured or read; of kinds that ``json`` takes."""
 
-    def to_json(self) -> dict[str, Any]:
-        """For the journal."""
-        return {
-            "component": self.component,
-            "check": self.check,
-            "verdict": self.verdict.value,
-            "sentence": self.sentence,
-            "facts": dict(self.facts),
-        }
-
 
 @dataclass(frozen=True, slots=True)
 class Examination:
@@ -70,7 +60,3 @@ class Examination:
             if finding.facts:
                 known.setdefault(finding.component, {}).update(finding.facts)
         return known
-
-    def to_json(self) -> list[dict[str, Any]]:
-        """Every finding."""
-        return [finding.to_json() for finding in self.findings]

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from trident.demo import PLATE, PLATE_CORNERS, Corners, drawn_plate, other_rendition, photo, with_plate
 from trident.errors import InvalidInput, SetupError
 from trident.preprocess import Limits, decode
+from trident.sample_pictures import PLATE, PLATE_CORNERS, Corners, drawn_plate, other_rendition, photo, with_plate
 
 _USUAL_LIMITS = Limits()
 MOST_PICTURES = 200
@@ -25,7 +25,7 @@ MOST_PICTURES = 200
 
 _NO_PICTURES = frozenset({".csv", ".json", ".jsonl", ".md", ".txt"})
 """Endings of files that lie beside pictures and are none: labels, and notes."""
-_LABELS = {
+LABELLED_SETS = {
     "imagenet": "labels.csv",
     "coco": "instances.json",
     "faces": "pairs.csv",
@@ -135,7 +135,7 @@ def folder_pictures(
 
 def labelled_sets(folder: Path) -> tuple[str, ...]:
     """Names of the labelled sets in a folder, laid out as ``benchmarks/README.md`` says; none for other folders."""
-    return tuple(name for name, labels in _LABELS.items() if (folder / name / labels).is_file())
+    return tuple(name for name, labels in LABELLED_SETS.items() if (folder / name / labels).is_file())
 
 
 def _read(path: Path, folder: Path, accepted: Limits) -> GoldenPicture:

@@ -10,6 +10,7 @@ import getpass
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,19 +24,24 @@ JOURNAL_FILE = "rollouts.jsonl"
 """In the root of the model repository, where Triton looks at folders only."""
 LOCK_FILE = ".rollouts.lock"
 
-STARTED, STEP, FLIP, COMMITTED, FLIPPED, INTERRUPTED, RESUMED, ENDED = (
+STARTED, STEP, LOADING, FLIP, COMMITTED, FLIPPED, INTERRUPTED, RESUMED, ENDED, RETIRED = (
     "started",
     "step",
+    "loading",
     "flip",
     "committed",
     "flipped",
     "interrupted",
     "resumed",
     "ended",
+    "retired",
 )
-"""Events. ``flip`` is written before the pins on disk move, ``committed`` when they have, ``flipped`` when the server's
-answers have been seen to follow."""
+"""Events. ``loading`` is written before the server is changed in any way, ``flip`` before the pins on disk move,
+``committed`` when they have, ``flipped`` when the server's answers have been seen to follow. ``retired`` stands
+alone."""
 
+
+_LOCK_TRIES, _LOCK_PAUSE_S = 3, 0.1
 
 DONE, STOPPED, ROLLED_BACK, ABORTED = "done", "stopped", "rolled back", "aborted"
 """Outcomes. After all but the first, the release of before answers."""
@@ -55,7 +61,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """All that the journal says of one rollout, rollback or retirement."""
+    """All that the journal says of one rollout or rollback."""
 
     id: str
     entries: tuple[Entry, ...] = field(repr=False)
@@ -72,7 +78,7 @@ class Record:
 
     @property
     def kind(self) -> str:
-        """``rollout``, ``rollback`` or ``retire``."""
+        """``rollout`` or ``rollback``."""
         return str(self.started.get("kind", "rollout"))
 
     @property
@@ -99,11 +105,6 @@ class Record:
     def sentence(self) -> str:
         """What was said at the end."""
         return next((str(e.facts.get("sentence", "")) for e in reversed(self.entries) if e.event == ENDED), "")
-
-    @property
-    def flipped(self) -> bool:
-        """Whether the new release was seen to answer."""
-        return any(entry.event == FLIPPED for entry in self.entries)
 
     @property
     def step(self) -> str:
@@ -197,12 +198,10 @@ class Journal:
         except OSError as exc:
             raise SetupError(f"{self._lock_file} cannot be made: {exc.strerror}") from exc
         try:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not _taken(lock, fcntl.LOCK_EX, _LOCK_TRIES):
                 other = self.unfinished()
                 what = f" ({other}, by {other.who}, at step {other.step})" if other else ""
-                raise SetupError(f"another rollout of this repository is under way{what}: wait for its end") from None
+                raise SetupError(f"another rollout of this repository is under way{what}: wait for its end")
             yield
         finally:
             os.close(lock)
@@ -210,16 +209,26 @@ class Journal:
     def running(self) -> bool:
         """Whether somebody holds the lock."""
         try:
-            lock = os.open(self._lock_file, os.O_RDWR)
+            lock = os.open(self._lock_file, os.O_RDONLY)
         except OSError:
             return False
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+            return not _taken(lock, fcntl.LOCK_SH, 1)
         finally:
             os.close(lock)
-        return False
+
+
+def _taken(lock: int, kind: int, tries: int) -> bool:
+    """Whether a lock could be had. Somebody who only looks has it for a moment, so one try may not be enough."""
+    for left in reversed(range(tries)):
+        try:
+            fcntl.flock(lock, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if left:
+                time.sleep(_LOCK_PAUSE_S)
+        else:
+            return True
+    return False
 
 
 def interruption(repository: Path) -> str:

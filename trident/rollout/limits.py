@@ -71,7 +71,16 @@ class Limits:
         'share of the legible plates that are read the same, at least 0.8'
         """
         one = _field(name)
-        return f"{one.metadata['about']}, {'at least' if one.metadata['at_least'] else 'at most'} {one.default:g}"
+        return f"{one.metadata['about']}, {'at least' if Limits.at_least(name) else 'at most'} {one.default:g}"
+
+    @staticmethod
+    def at_least(name: str) -> bool:
+        """Whether a figure must reach the limit; else it must not pass it.
+
+        >>> Limits.at_least("reader_exact"), Limits.at_least("latency")
+        (True, False)
+        """
+        return bool(_field(name).metadata["at_least"])
 
     def changed(self, settings: Sequence[str]) -> Limits:
         """These limits with some replaced, each given as ``NAME=VALUE``.
@@ -162,13 +171,5 @@ def limited(limits: Limits, option: str, component: str, value: float | None, ov
         value: The figure; None if there was nothing to measure it on.
         over: On how many of what it was measured.
     """
-    metadata = _field(option).metadata
-    return Metric(
-        component,
-        metadata["about"],
-        value,
-        *over,
-        float(getattr(limits, option)),
-        metadata["at_least"],
-        option,
-    )
+    about = _field(option).metadata["about"]
+    return Metric(component, about, value, *over, float(getattr(limits, option)), Limits.at_least(option), option)

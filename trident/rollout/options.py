@@ -31,8 +31,6 @@ class Options:
     """For how many seconds the new release is watched after the flip; 0 for not at all."""
     report: Path | None = None
     """Folder for the report of the shadow; None for none."""
-    identity_threshold: float | None = None
-    """Smallest similarity of one person's faces, for another ``face_embedder``; None leaves it as it is."""
     gallery_url: str | None = None
     """The gallery's database; None for the one of the environment."""
 
@@ -45,7 +43,6 @@ class Options:
             "canary_s": self.canary_s,
             "watch_s": self.watch_s,
             "report": None if self.report is None else str(self.report),
-            "identity_threshold": self.identity_threshold,
         }
 
     @classmethod
@@ -62,7 +59,6 @@ class Options:
             canary_s=float(facts.get("canary_s", 60.0)),
             watch_s=float(facts.get("watch_s", DEFAULT_WATCH_S)),
             report=path("report"),
-            identity_threshold=facts.get("identity_threshold"),
             gallery_url=gallery_url,
         )
 

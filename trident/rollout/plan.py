@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from datetime import UTC, datetime
 from trident.errors import SetupError
 from trident.rollout.disk import Repository
 from trident.rollout.journal import DONE, Record
-from trident.rollout.release import CALLED, RECOGNIZER, STEPS, Change, Release, changes_between
+from trident.rollout.release import CALLED, EMBEDDER, RECOGNIZER, STEPS, Change, Release, changes_between
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +67,14 @@ def make_plan(
         SetupError: A version is not there or serves already, or the targets contradict each other.
     """
     before = repository.release()
+    if identity_threshold is not None and EMBEDDER not in targets:
+        raise SetupError(f"an identity threshold goes with another {EMBEDDER}: name that too")
     for name, version in targets.items():
         there = repository.versions(name)
         if version not in there:
             known = ", ".join(map(str, there)) or "none"
             raise SetupError(f"version of {name}: expected one of those on disk ({known}), got {version}")
-    if all(before[name] == version for name, version in targets.items()) and identity_threshold is None:
+    if all(before[name] == version for name, version in targets.items()):
         serving = ", ".join(f"{name} {version}" for name, version in targets.items())
         raise SetupError(f"{serving} serves already: there is nothing to roll out")
     after = {**before, **targets}
@@ -94,14 +97,26 @@ def _recognizer(
                 )
     if named == wanted and identity_threshold is None:
         return code_of
+    if identity_threshold is None and wanted[EMBEDDER] != named[EMBEDDER]:
+        identity_threshold = _threshold_with(repository, wanted[EMBEDDER])
     return repository.recognizer_for(wanted, code_of=code_of, identity_threshold=identity_threshold)
+
+
+def _threshold_with(repository: Repository, embedder: int) -> float | None:
+    """The identity threshold that goes with an embedder, as the lowest recognizer version that calls it has it."""
+    for version in repository.versions(RECOGNIZER):
+        with contextlib.suppress(SetupError):  # a damaged version is nobody's wish here
+            networks = repository.networks(version)
+            if networks.versions[EMBEDDER] == embedder:
+                return networks.identity_threshold
+    return None
 
 
 def plan_back(repository: Repository, component: str, records: list[Record]) -> Plan:
     """The way back of what brought a component's present version: what moved together goes back together.
 
     Raises:
-        SetupError: The journal knows of nothing that brought it.
+        SetupError: The journal knows of nothing that brought it, or something that moved with it has moved on since.
     """
     now = repository.release()
     for record in reversed(records):
@@ -109,12 +124,19 @@ def plan_back(repository: Repository, component: str, records: list[Record]) -> 
         if record.kind != "rollout" or record.outcome != DONE:
             continue
         changes = {change.component: change for change in changes_between(record.before, record.after)}
-        change = changes.get(component)
-        if change is None or change.after != now[component]:
+        if component not in changes or changes[component].after != now[component]:
             continue
-        back = {name: changes[name].before for name in record.targets if name in changes}
-        if component not in back:
-            back[component] = change.before
+        # A recognizer that was made for another change has moved on by design; one that was asked for has not.
+        together = {name: change for name, change in changes.items() if name != RECOGNIZER or name in record.targets}
+        if moved_on := [name for name, change in together.items() if now[name] != change.after]:
+            asked = " ".join(f"{name}={change.before}" for name, change in together.items() if name not in moved_on)
+            raise SetupError(
+                f"{component} moved together with {', '.join(moved_on)}, which moved on since: say what is to answer, "
+                f"as `trident rollout {asked}`"
+            )
+        back = {name: change.before for name, change in together.items()}
+        if RECOGNIZER in changes and now[RECOGNIZER] == changes[RECOGNIZER].after:
+            back[RECOGNIZER] = changes[RECOGNIZER].before
         return make_plan(repository, back, kind="rollback")
     raise SetupError(
         f"the journal knows of no rollout that brought {component} {now[component]}: there is nothing to roll back to. "

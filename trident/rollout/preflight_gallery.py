@@ -14,8 +14,6 @@ from trident.rollout.findings import Finding, Verdict
 from trident.rollout.preflight_networks import read_record
 from trident.rollout.release import Change
 
-_MOST_NAMES = 5
-
 
 def examine_gallery(
     repository: Path, recognizer: ModelConfig | None, change: Change, gallery_url: str | None
@@ -26,7 +24,9 @@ def examine_gallery(
         repository: The model repository.
         recognizer: The entity recognizer's configuration, which may name the gallery; None if it cannot be read.
         change: The embedder's move.
-        gallery_url: The gallery's database; None for the recognizer's own, or the default.
+        gallery_url: The gallery's database, as ``served_gallery.served_gallery_url`` finds it or the operator names it.
+            None for the one that the configuration names, else what this process would look at, which need not be
+            the server's.
     """
     component, version = change.component, change.after
     try:
@@ -39,25 +39,34 @@ def examine_gallery(
     if old == new:
         yield Finding(component, "gallery", Verdict.OK, f"{component} {version}: the same network, so the gallery fits")
         return
-    named = "" if recognizer is None else string_parameters(recognizer).get("gallery_url", "")
+    url = gallery_url or ("" if recognizer is None else string_parameters(recognizer).get("gallery_url", ""))
     try:
-        with Gallery(gallery_url or named or None) as gallery:
+        with Gallery(url) as gallery:
             place = str(gallery)
             people = len(gallery.people())
             missing = gallery_ready_for(gallery, old, new)
     except SetupError as exc:
         yield Finding(component, "gallery", Verdict.REFUSED, f"{component} {version}: {exc}")
         return
-    facts = {"people": people, "not_enrolled": len(missing)}
+    facts = {"gallery": place, "people": people, "not_enrolled": len(missing)}
     if missing:
-        shown = ", ".join(missing[:_MOST_NAMES])
-        more = f" and {len(missing) - _MOST_NAMES} more" if len(missing) > _MOST_NAMES else ""
+        # How many, and not who: this goes into the journal.
         sentence = (
             f"gallery {place}: expected embeddings by {component} {version} of everybody who has some by version "
-            f"{change.before}, got none of {shown}{more}: they would not be recognized any more. Enrol them for it "
-            f"first, while the old one serves: `trident gallery enroll NAME PHOTO --with {component}={version}`"
+            f"{change.before}, got none of {len(missing)} of {people} people: they would not be recognized any more. "
+            f"Enrol them for it first, while the old one serves: `trident gallery enroll NAME PHOTO --with "
+            f"{component}={version}`; `trident gallery list` shows whom"
         )
         yield Finding(component, "gallery", Verdict.REFUSED, sentence, facts)
-    else:
+    elif people:
         sentence = f"gallery {place}: everybody in it is known to {component} {version}"
         yield Finding(component, "gallery", Verdict.OK, sentence, facts)
+    elif url:
+        yield Finding(component, "gallery", Verdict.OK, f"gallery {place}: nobody is enrolled in it", facts)
+    else:
+        sentence = (
+            f"gallery {place}: expected the gallery that the server looks at, got one that is empty or does not exist, "
+            "and which one is the server's could not be found out: if it has another, people in it may not be known to "
+            f"{component} {version}; name it with --gallery-url"
+        )
+        yield Finding(component, "gallery", Verdict.WARNING, sentence, facts)

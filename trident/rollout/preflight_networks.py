@@ -140,7 +140,10 @@ def _tried(
 ) -> Iterator[Finding]:
     component, version = change.component, change.after
     if missing := [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]:
-        sentence = f"{component} {version} cannot be tried without {' and '.join(missing)}: install the extra serve"
+        sentence = (
+            f"{component} {version}: expected the packages onnx and onnxruntime, which it is tried with, got an "
+            f"installation without {' and '.join(missing)}: run `make install` in the clone, or pip install '.[serve]'"
+        )
         yield _refused(change, "trial", sentence)
         return
     beside = network_file(repository / component, change.before, config)

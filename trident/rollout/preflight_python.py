@@ -15,6 +15,7 @@ from trident.entities.called_networks import NETWORKS_FILE, read_networks
 from trident.entities.settings import Settings
 from trident.errors import SetupError
 from trident.fusion.policy import load_policy
+from trident.layout import CODE_FILE
 from trident.model_config import network_file, read_config, string_parameters
 from trident.preprocess import Limits
 from trident.rollout.findings import Finding, Verdict
@@ -24,7 +25,7 @@ from trident.rollout.release import CALLED, RECOGNIZER, Change, Release
 from trident.rollout.trial import Subject, config_json, try_python
 
 _FUSION, _PREPROCESS = "fusion", "preprocess"
-_CODE, _POLICY = "model.py", "policy.json"
+_POLICY = "policy.json"
 _CLASS, _METHOD = "TritonPythonModel", "execute"
 FITTED = ("classifier", "detector")
 """The branches that the fusion's weights are fitted on."""
@@ -44,7 +45,7 @@ def examine_python(
     """
     component, version = change.component, change.after
     folder = repository / component / str(version)
-    code = folder / (config.default_model_filename or _CODE)
+    code = folder / (config.default_model_filename or CODE_FILE)
     whole = True
     if problem := _code_problem(code):
         whole = False

@@ -7,7 +7,6 @@ as the project's models use it; a version that needs more of it is not judged.
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import json
 import os
@@ -20,18 +19,14 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from tritonclient.utils import triton_to_np_dtype
 
 from trident.contract import MODELS, DType, TensorSpec
-from trident.rollout.soundness import unsound, versions_of
-from trident.rollout.trial_run import Refused, Report, keep_within
+from trident.rollout.findings import Verdict
+from trident.rollout.soundness import Array, unsound, versions_of
+from trident.rollout.trial_process import Refused, Report, serve, words
 
-_REFUSED, _OK, _WARNING = "refused", "ok", "warning"
 _UTILS = "triton_python_backend_utils"
-_WORDS = 300
-
-Array = npt.NDArray[Any]
 
 
 class _Tensor:
@@ -122,14 +117,8 @@ class _Utils(ModuleType):
 
 
 def main() -> None:
-    """Read the request, keep within its limits, try the version."""
-    request = json.load(sys.stdin)
-    keep_within(request)
-    report = Report(os.fdopen(os.dup(1), "w"))
-    os.dup2(2, 1)
-    with contextlib.suppress(Refused):
-        run_python_trial(request, report)
-    report.done()
+    """Try the version that standard input asks about."""
+    serve(run_python_trial)
     # Whatever threads a version has started end here.
     sys.stderr.flush()
     os._exit(0)
@@ -163,7 +152,7 @@ def run_python_trial(request: dict[str, Any], report: Report) -> None:
                 "model_name": component,
             }
         )
-        report.finding("load", _OK, f"{label}: can be loaded")
+        report.finding("load", Verdict.OK, f"{label}: can be loaded")
         for warmup in config.get("model_warmup", []):
             stage = f"answering its warm-up {warmup['name']!r}"
             report.stage(stage)
@@ -176,10 +165,11 @@ def run_python_trial(request: dict[str, Any], report: Report) -> None:
     except Refused:
         raise
     except _Unknown as error:
-        report.finding("load", _WARNING, f"{label}: not tried, since it uses {error}, which only the server has")
+        report.finding("load", Verdict.WARNING, f"{label}: not tried, since it uses {error}, which only the server has")
     except Exception as error:  # whatever code that is not ours comes up with
-        words = f"{type(error).__name__}: {' '.join(str(error).split())[:_WORDS]}"
-        report.finding("load", _REFUSED, f"{label}: expected a model that serves, got an error while {stage}: {words}")
+        got = f"{type(error).__name__}: {words(error)}"
+        sentence = f"{label}: expected a model that serves, got an error while {stage}: {got}"
+        report.finding("load", Verdict.REFUSED, sentence)
         raise Refused from error
 
 
@@ -222,18 +212,15 @@ def _warm_up_tensor(folder: Path, spec: TensorSpec, value: Mapping[str, Any]) ->
 def _check(component: str, version: int, response: Any, report: Report) -> None:
     label = f"{component} {version}: its answer to its warm-up"
     if response.has_error():
-        report.finding("answers", _REFUSED, f"{label}: expected tensors, got an error: {response.error()}")
-        raise Refused
+        report.refuse("answers", f"{label}: expected tensors, got an error: {response.error()}")
     # Through the wire text becomes bytes; here it may still be either.
     answer = {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()}
     if wrong := unsound(component, answer, 1):
-        report.finding("answers", _REFUSED, f"{label}: {wrong}")
-        raise Refused
+        report.refuse("answers", f"{label}: {wrong}")
     said = versions_of(component, answer).get(component)
     if said != version:
-        report.finding("provenance", _REFUSED, f"{label}: version: expected {version}, got {said}")
-        raise Refused
-    report.finding("answers", _OK, f"{label} is one, and names it")
+        report.refuse("provenance", f"{label}: version: expected {version}, got {said}")
+    report.finding("answers", Verdict.OK, f"{label} is one, and names it")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from trident.contract import ENSEMBLE, ENTITY_PROVENANCE_ORDER, MODELS
 from trident.errors import SetupError
 
-RECOGNIZER = "entity_recognizer"
+RECOGNIZER, EMBEDDER = "entity_recognizer", "face_embedder"
 CALLED: tuple[str, ...] = ENTITY_PROVENANCE_ORDER[1:]
 """Components that the entity recognizer calls. A version of the recognizer names the versions that it calls."""
 COMPONENTS: tuple[str, ...] = tuple(name for name in MODELS if name != ENSEMBLE)

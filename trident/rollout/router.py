@@ -17,7 +17,7 @@ import triton_python_backend_utils as pb_utils
 from trident.contract import ENSEMBLE, MODELS
 from trident.errors import SetupError
 from trident.rollout import codes, routing
-from trident.rollout.disagreement import COMPARED_OUTPUTS, disagreement
+from trident.rollout.agreement import COMPARED_OUTPUTS, disagreement
 from trident.rollout.routing import Answer, Routing, Served, Settings
 from trident.rollout.split import STICKY, sticky_key
 from trident.rollout.watch_file import WatchWriter

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -17,6 +19,9 @@ from tritonclient.utils import InferenceServerException
 
 from trident.contract import ENSEMBLE, MODELS
 from trident.errors import TridentError
+from trident_client.errors import is_restricted, lost_connection
+from trident_client.settings import TLS, Retries, address, checked_headers
+from trident_client.transport import channel_credentials, channel_options
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 
@@ -29,6 +34,16 @@ _QUESTION_S = 20.0
 _LOAD_S = 300.0
 ANSWER_S = 60.0
 """Deadline of an inference, in seconds."""
+_LIVE_S = 3.0
+_DRAINING_S = 10.0
+"""How long an ensemble that was let go may take to answer what it had accepted."""
+_DRAINED_S = 1.0
+"""How long a server that is being stopped may take from there to its end."""
+_LOOK_S = 0.05
+
+_BUSY = "exceeds maximum queue size"
+_NOT_THERE = ("no available versions", "is not available")
+"""Triton's words, in ``NOT_FOUND`` and ``INVALID_ARGUMENT``, for a model that it knows and does not serve."""
 
 
 class ServingError(TridentError):
@@ -42,6 +57,10 @@ class ServingError(TridentError):
 
 class ServerLost(ServingError):
     """The server does not answer any more."""
+
+
+class Draining(ServerLost):
+    """The server is being stopped: it may still answer, and takes no more work. Nothing is to be loaded again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,18 +135,40 @@ class Serving(Protocol):
         """
 
 
+class _Life(Enum):
+    """What becomes of a server that has answered oddly, or not at all."""
+
+    GOES_ON = auto()
+    STOPS = auto()
+    GONE = auto()
+
+
 class TritonServing:
     """A Triton server over gRPC.
 
     Args:
-        url: ``host:port`` of the gRPC port.
+        url: ``host:port`` of the gRPC port, or what else ``trident_client.settings.address`` understands; None stands
+            for the variable ``TRIDENT_URL``, else 127.0.0.1:8001.
         headers: Sent with every call, for example a key for restricted protocols.
+        tls: Encryption and, with a certificate, mutual TLS. A ``grpcs://`` URL is encrypted without it too.
+
+    Raises:
+        SettingsError: The URL, a certificate or a header cannot be used.
     """
 
-    def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
-        self._url = url
-        self._headers = dict(headers or {})
-        self._client = InferenceServerClient(url)
+    def __init__(
+        self, url: str | None = None, *, headers: Mapping[str, str] | None = None, tls: TLS | None = None
+    ) -> None:
+        where = address(url)
+        self._url = where.target
+        self._headers = dict(checked_headers(headers))
+        self._closed = False
+        self._client = InferenceServerClient(
+            where.target,
+            creds=channel_credentials(where, tls),
+            # Each call once: what fails is to be seen.
+            channel_args=channel_options(where, tls, Retries(attempts=1)),
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -138,7 +179,8 @@ class TritonServing:
         self.close()
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Let go of the connection. Calls in flight fail with ``ServingError``."""
+        self._closed = True
         self._client.close()
 
     @property
@@ -149,11 +191,16 @@ class TritonServing:
     def ready(self, model: str, version: int | None = None) -> bool:
         """See ``Serving``."""
         try:
-            return bool(self._ask("is_model_ready", model, _text(version)))
+            if self._ask("is_model_ready", model, _text(version)):
+                return True
         except ServerLost:
             raise
         except ServingError:
-            return False
+            pass
+        # Before a server ends, it lets its models go.
+        if (lost := self._end("UNAVAILABLE")) is not None:
+            raise lost
+        return False
 
     def states(self, model: str) -> Mapping[int, str]:
         """See ``Serving``."""
@@ -169,7 +216,9 @@ class TritonServing:
         return self._ask("get_model_config", model).config
 
     def load(self, model: str, config: ModelConfig | None = None, files: Mapping[str, bytes] | None = None) -> None:
-        """See ``Serving``."""
+        """See ``Serving``. A server that is being stopped lets the ensemble go first, and is not made to load it."""
+        if model == ENSEMBLE and self._is_let_go() and self._drains():
+            raise self._draining("UNAVAILABLE")
         text = None
         if config is not None:
             text = json.dumps(json_format.MessageToDict(config, preserving_proto_field_name=True))
@@ -213,14 +262,103 @@ class TritonServing:
         return {name: result.as_numpy(name) for name in names}
 
     def _ask(self, method: str, *arguments: Any, timeout_s: float = _QUESTION_S, **named: Any) -> Any:
+        if self._closed:
+            raise self._is_closed()
         try:
-            return getattr(self._client, method)(*arguments, **named, headers=self._headers, client_timeout=timeout_s)
+            return self._call(method, *arguments, **named, timeout_s=timeout_s)
         except InferenceServerException as exc:
-            code = (exc.status() or "").removeprefix("StatusCode.")
-            message = exc.message() or code
-            if code == "UNAVAILABLE" and ("connect" in message.lower() or "socket" in message.lower()):
-                raise ServerLost(f"no server answers at {self._url}", code) from exc
-            raise ServingError(message, code) from exc
+            raise self._own(exc, str(arguments[0]) if arguments else "") from exc
+        except ValueError as exc:
+            if self._closed:  # gRPC's word for it
+                raise self._is_closed() from exc
+            raise
+
+    def _call(self, method: str, *arguments: Any, timeout_s: float, **named: Any) -> Any:
+        return getattr(self._client, method)(*arguments, **named, headers=self._headers, client_timeout=timeout_s)
+
+    def _own(self, exc: InferenceServerException, model: str) -> ServingError:
+        """The most specific error for what a call has failed with."""
+        code, message = _code(exc), exc.message() or _code(exc)
+        if self._closed:
+            return self._is_closed()
+        if (reason := lost_connection(code, message)) is not None:
+            return self._lost(code, reason)
+        not_there = code in ("NOT_FOUND", "INVALID_ARGUMENT") and any(words in message for words in _NOT_THERE)
+        says_more = code == "UNAVAILABLE" and (_BUSY in message.lower() or is_restricted(message))
+        if not_there or (code in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED") and not says_more):
+            if (lost := self._end(code)) is not None:
+                return lost
+            if not_there and model == ENSEMBLE and self._drains():
+                return self._draining(code)
+        return ServingError(message, code)
+
+    def _end(self, code: str) -> ServerLost | None:
+        """Whether, after an answer that leaves it open, the server has ended, or is about to."""
+        life = self._life()
+        if life is _Life.GOES_ON:
+            return None
+        return self._draining(code) if life is _Life.STOPS else self._lost(code, "")
+
+    def _life(self) -> _Life:
+        try:
+            return _Life.GOES_ON if self._call("is_server_live", timeout_s=_LIVE_S) else _Life.STOPS
+        except InferenceServerException as exc:
+            code, message = _code(exc), exc.message() or ""
+            if lost_connection(code, message) is not None or code in ("DEADLINE_EXCEEDED", "CANCELLED"):
+                return _Life.GONE
+            # Whoever refuses to tell is there.
+            return _Life.STOPS if code == "UNAVAILABLE" and not is_restricted(message) else _Life.GOES_ON
+        except ValueError:  # closed meanwhile, here
+            return _Life.GOES_ON
+
+    def _is_let_go(self) -> bool:
+        return self._ensemble_state() in ("UNLOADING", "UNLOADED")
+
+    def _ensemble_state(self) -> str:
+        """The index's word for the ensemble, and ``UNLOADED`` where it is not there because somebody wanted that."""
+        index = self._ask("get_model_repository_index")
+        states = {
+            # A version that is ready may carry the reason of an earlier state.
+            "UNLOADED" if (one.state, one.reason) == (UNAVAILABLE, "unloaded") else one.state
+            for one in index.models
+            if one.name == ENSEMBLE
+        }
+        return next((state for state in (READY, "LOADING", "UNLOADING", "UNLOADED") if state in states), "")
+
+    def _drains(self) -> bool:
+        """Whether the ensemble is not there because the server is being stopped: it is let go first, then all ends.
+
+        An ensemble that a load has dropped looks the same, but its server goes on. So it is waited for what comes.
+        """
+        began = time.monotonic()
+        unloaded: float | None = None
+        while self._life() is _Life.GOES_ON:
+            try:
+                state = self._ensemble_state()
+            except ServingError as exc:
+                return isinstance(exc, ServerLost)
+            now = time.monotonic()
+            if state == "UNLOADED":
+                unloaded = unloaded or now
+            elif state != "UNLOADING":
+                return False
+            if now > began + _DRAINING_S or (unloaded is not None and now > unloaded + _DRAINED_S):
+                return False
+            time.sleep(_LOOK_S)
+        return True
+
+    def _lost(self, code: str, reason: str) -> ServerLost:
+        return ServerLost(f"no server answers at {self._url}" + (f" ({reason})" if reason else ""), code)
+
+    def _draining(self, code: str) -> Draining:
+        return Draining(f"the server at {self._url} is being stopped", code)
+
+    def _is_closed(self) -> ServingError:
+        return ServingError(f"the connection to {self._url} was closed", "CANCELLED")
+
+
+def _code(exc: InferenceServerException) -> str:
+    return (exc.status() or "").removeprefix("StatusCode.")
 
 
 def _text(version: int | None) -> str:

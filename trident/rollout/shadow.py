@@ -30,7 +30,7 @@ from trident.entities.types import Identity
 from trident.errors import InvalidInput
 from trident.rollout.golden import GoldenPicture
 from trident.rollout.judges import Judge, judge_of
-from trident.rollout.labelled import Side, compare_quality
+from trident.rollout.labelled import Side, compare_quality, count_labelled
 from trident.rollout.limits import Limits, Metric, limited
 from trident.rollout.release import CALLED, RECOGNIZER, Release, changes_between
 from trident.rollout.serving import ServerLost, Serving, ServingError
@@ -53,6 +53,7 @@ _HOPELESS = 3.0
 _LEAST_DIFFERENCE_MS = 5.0
 """Below that, a ratio of times is noise: fusion takes about a millisecond."""
 _FAILED = 2.0
+_ENSEMBLES = {OLD: ENSEMBLE, NEW: CANDIDATE}
 _WHOLE_OUTPUTS = ("RESULT", "BOXES", "BOX_SCORES", "BOX_CLASSES", "NUM_BOXES", "CATEGORY_SCORES", "CLASS_PROBABILITIES")
 
 
@@ -64,17 +65,13 @@ def compare(
     *,
     limits: Limits,
     settings: Settings,
-    components: Sequence[str] | None = None,
     identity_threshold: float | None = None,
     gallery: Snapshot | None = None,
-    stable_model: str = ENSEMBLE,
-    candidate_model: str | None = CANDIDATE,
     labels: Path | None = None,
-    label_limit: int | None = None,
     rest: float | None = None,
     progress: Progress | None = None,
 ) -> ShadowResult:
-    """Compare two releases that are both loaded.
+    """Compare two releases that are both loaded: ``trident`` answers with the one, ``trident_candidate`` the other.
 
     Args:
         serving: The server.
@@ -83,16 +80,12 @@ def compare(
         pictures: What both are shown.
         limits: How much they may differ.
         settings: The serving entity recognizer's.
-        components: What to ask directly; by default all that changes.
         identity_threshold: Smallest similarity of one person's faces in the new release; the serving one by default.
         gallery: The people whose faces are known, to compare names as well.
-        stable_model: The ensemble that answers with ``before``.
-        candidate_model: The ensemble that answers with ``after``; None leaves the whole out.
         labels: Folder of labelled pictures, as ``benchmarks/README.md`` describes it, to compare the quality as well.
-        label_limit: Only the first so many pictures of each labelled set.
         rest: Pause after each call, as a share of the time that it took; by default ``BUSY_REST`` while callers ask the
             serving ensemble, and ``IDLE_REST`` while nobody does.
-        progress: Told how far it is.
+        progress: Told how far it is, the labelled pictures included.
 
     Raises:
         ServerLost: The server does not answer any more. Any other failure is a fault in the result.
@@ -100,34 +93,40 @@ def compare(
         ServingError: A labelled picture was not answered.
     """
     start = time.monotonic()
-    if components is None:
-        components = [change.component for change in changes_between(before, after)]
+    components = tuple(change.component for change in changes_between(before, after))
     threshold = settings.identity_threshold if identity_threshold is None else identity_threshold
     shadow = _Shadow(
         serving,
         releases={OLD: before, NEW: after},
-        ensembles={OLD: stable_model, NEW: candidate_model or ""},
         limits=limits,
         settings=settings,
         rest=rest,
     )
-    for name in (*components, ENSEMBLE) if candidate_model is not None else components:
+    for name in (*components, ENSEMBLE):
         shadow.judges[name] = judge_of(name, thresholds=(settings.identity_threshold, threshold), gallery=gallery)
-    for done, picture in enumerate(pictures):
+    total = len(pictures) + (0 if labels is None else 2 * count_labelled(labels))
+
+    def tell(done: int) -> None:
         if progress is not None:
-            progress(done, len(pictures))
+            progress(done, total)
+
+    for done, picture in enumerate(pictures):
+        tell(done)
         shadow.show(picture)
     quality: tuple[Quality, ...] = ()
     # A release that fails on pictures without labels has no quality to measure.
-    if labels is not None and candidate_model is not None and not shadow.faults:
-        sides = (
-            Side(stable_model, before, settings.identity_threshold),
-            Side(candidate_model, after, threshold),
+    if labels is not None and not shadow.faults:
+        tell(len(pictures))
+        quality = compare_quality(
+            serving.url,
+            labels,
+            (Side(_ENSEMBLES[OLD], before, settings.identity_threshold), Side(_ENSEMBLES[NEW], after, threshold)),
+            limits=limits,
+            settings=settings,
+            progress=lambda done, _: tell(len(pictures) + done),
         )
-        quality = compare_quality(serving.url, labels, sides, limits=limits, settings=settings, limit=label_limit)
-    if progress is not None:
-        progress(len(pictures), len(pictures))
-    return shadow.result(tuple(components), quality, time.monotonic() - start)
+    tell(total)
+    return shadow.result(components, quality, time.monotonic() - start)
 
 
 @dataclass(slots=True)
@@ -188,18 +187,16 @@ class _Shadow:
         serving: Serving,
         *,
         releases: Mapping[str, Release],
-        ensembles: Mapping[str, str],
         limits: Limits,
         settings: Settings,
         rest: float | None,
     ) -> None:
         self._serving = serving
         self._releases = releases
-        self._ensembles = ensembles
         self._limits = limits
         self._settings = settings
         self._rest = rest
-        self._traffic = _Traffic(serving, ensembles[OLD])
+        self._traffic = _Traffic(serving, ENSEMBLE)
         self.judges: dict[str, Judge] = {}
         self.faults: list[Fault] = []
         self._times: dict[tuple[str, str], list[float]] = {}
@@ -218,8 +215,7 @@ class _Shadow:
         self._turn += 1
         image = {"IMAGE": np.array([[picture.encoded]], dtype=np.object_)}
         self._try(self._branches, image, about)
-        if ENSEMBLE in self.judges:
-            self._try(self._whole, image, about)
+        self._try(self._whole, image, about)
 
     def _branches(self, image: Tensors, about: _Remarks) -> None:
         """Every component that changes, with what the old release gives it."""
@@ -324,7 +320,7 @@ class _Shadow:
         start = time.monotonic()
         try:
             answer = self._serving.infer(
-                self._ensembles[side] if whole else component,
+                _ENSEMBLES[side] if whole else component,
                 tensors,
                 version=None if whole else release[component],
                 like=component,
@@ -335,7 +331,7 @@ class _Shadow:
         except ServingError as error:
             self._fault(component, side, about, f"{error.code}: {error}" if error.code else str(error))
         took = time.monotonic() - start
-        self._traffic.count_own(component if component != ENSEMBLE else self._ensembles[side])
+        self._traffic.count_own(_ENSEMBLES[side] if whole else component)
         rest = self._rest if self._rest is not None else BUSY_REST if self._traffic.busy() else IDLE_REST
         time.sleep(took * rest)
         batch = len(next(iter(tensors.values())))

@@ -1,4 +1,7 @@
-"""Whether an answer is one at all: complete, of the contract's types and shapes, and with values that can be."""
+"""Whether an answer is one at all: complete, of the contract's types and shapes, and with values that can be.
+
+What is wrong is said without any text of the answer, which may be a name or a plate: it goes into the journal.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +24,14 @@ from trident.contract import (
 )
 from trident.provenance import unpack
 from trident_client.errors import AnswerError
-from trident_client.results import parse
+from trident_client.results import parse, parse_entities
 
-Tensors = Mapping[str, npt.NDArray[Any] | None]
+Array = npt.NDArray[Any]
+Tensors = Mapping[str, Array | None]
 
-_KINDS = {DType.UINT8: "u", DType.INT32: "i", DType.FP32: "f", DType.STRING: "OS"}
+_DTYPES = {DType.UINT8: np.dtype(np.uint8), DType.INT32: np.dtype(np.int32), DType.FP32: np.dtype(np.float32)}
+_TEXT_KINDS = "OSU"
+"""Text may come as bytes or as ``str``, in an array of objects or of fixed lengths: on the wire it is all the same."""
 _SCORES = frozenset(
     {
         *("SCORES", "PROBABILITIES", "TOP_SCORES", "CHARACTER_SCORES"),
@@ -39,10 +45,13 @@ _MOST: dict[str, int] = {
     "BOX_CLASSES": NUM_CATEGORIES - 1,
 }
 _SLACK = 1e-3
+"""Room for rounding."""
+_COUNTED = {"NUM_BOXES": "SCORES", "NUM_CHARACTERS": "CHARACTERS"}
+"""Counts of used rows, with a tensor whose unused rows are 0."""
 
 
 def unsound(model: str, answer: Tensors, batch: int, *, only: Collection[str] | None = None) -> str:
-    """What is wrong with an answer, in a few words; empty if nothing is.
+    """What is wrong with an answer, each tensor looked at by itself, in a few words; empty if nothing is.
 
     Args:
         model: Which model of the contract answered.
@@ -56,12 +65,47 @@ def unsound(model: str, answer: Tensors, batch: int, *, only: Collection[str] | 
         array = answer.get(spec.name)
         if array is None:
             return f"{spec.name}: expected it among the outputs, got none"
-        if wrong := _wrong_form(spec, array, batch) or _wrong_values(spec, array):
+        if wrong := _wrong_form(spec, array, batch):
+            return f"{spec.name}: {wrong}"
+        if spec.name in _READ:
+            if wrong := _unread(spec.name, array):
+                return wrong
+        elif wrong := _wrong_values(spec, array):
             return f"{spec.name}: {wrong}"
     return ""
 
 
-def versions_of(model: str, answer: Mapping[str, npt.NDArray[Any]]) -> dict[str, int]:
+def inconsistencies(answer: Mapping[str, Array]) -> list[str]:
+    """What does not fit in a network's answer whose every tensor is sound by itself.
+
+    Args:
+        answer: Its outputs by name, batch first.
+
+    Returns:
+        One sentence a problem: the tensor, what was expected, what it holds.
+    """
+    problems = []
+    if "PROBABILITIES" in answer:
+        problems += _wrong_classes(answer)
+    if "EMBEDDING" in answer:
+        lengths = np.linalg.norm(answer["EMBEDDING"].astype(np.float64), axis=-1)
+        if np.abs(lengths - 1).max() > _SLACK:
+            problems.append(f"EMBEDDING: expected vectors of length 1, got {lengths.min():.4g} to {lengths.max():.4g}")
+    for count, rows in _COUNTED.items():
+        if count in answer:
+            used = np.arange(answer[rows].shape[1]) < answer[count]
+            if np.any(answer[rows][~used] != 0):
+                problems.append(f"{rows}: expected 0 in the rows that {count} does not count, got other values")
+    if "SCORES" in answer and np.any(np.diff(answer["SCORES"], axis=1) > _SLACK):
+        problems.append("SCORES: expected the best first, got another order")
+    if "BOXES" in answer:
+        x1, y1, x2, y2 = np.moveaxis(answer["BOXES"], -1, 0)
+        if np.any(x2 < x1 - _SLACK) or np.any(y2 < y1 - _SLACK):
+            problems.append("BOXES: expected x1 ≤ x2 and y1 ≤ y2, got boxes with their corners exchanged")
+    return problems
+
+
+def versions_of(model: str, answer: Mapping[str, Array]) -> dict[str, int]:
     """Which versions name themselves in an answer, by component; what was not called is not named.
 
     Fusion and the ensemble name them in ``RESULT``, the others in ``PROVENANCE``.
@@ -80,8 +124,9 @@ def versions_of(model: str, answer: Mapping[str, npt.NDArray[Any]]) -> dict[str,
     return named
 
 
-def _wrong_form(spec: TensorSpec, array: npt.NDArray[Any], batch: int) -> str:
-    if array.dtype.kind not in _KINDS[spec.dtype]:
+def _wrong_form(spec: TensorSpec, array: Array, batch: int) -> str:
+    right = array.dtype.kind in _TEXT_KINDS if spec.dtype is DType.STRING else array.dtype == _DTYPES[spec.dtype]
+    if not right:
         return f"expected {spec.dtype}, got {array.dtype}"
     shape = (batch, *spec.dims)
     if len(array.shape) != len(shape) or any(
@@ -91,9 +136,7 @@ def _wrong_form(spec: TensorSpec, array: npt.NDArray[Any], batch: int) -> str:
     return ""
 
 
-def _wrong_values(spec: TensorSpec, array: npt.NDArray[Any]) -> str:
-    if spec.name in _READ:
-        return _READ[spec.name](array)
+def _wrong_values(spec: TensorSpec, array: Array) -> str:
     if not array.size:
         return ""
     if spec.dtype is DType.FP32 and not np.isfinite(array).all():
@@ -107,30 +150,31 @@ def _wrong_values(spec: TensorSpec, array: npt.NDArray[Any]) -> str:
     return ""
 
 
-def _wrong_result(array: npt.NDArray[Any]) -> str:
+def _unread(name: str, array: Array) -> str:
+    """What is wrong with the JSON in an array; empty if it can be read."""
     for text in array.reshape(-1):
+        if not isinstance(text, bytes | str):
+            return f"{name}: expected text, got {type(text).__name__}"
         try:
-            parse(text)
+            _READ[name](text)
         except AnswerError as error:
             return str(error)
     return ""
 
 
-def _wrong_entities(array: npt.NDArray[Any]) -> str:
-    keys = {"face": {"landmarks", "identity"}, "plate": {"corners", "text", "text_score"}}
-    for text in array.reshape(-1):
-        try:
-            entities = json.loads(text)
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            return f"expected UTF-8 JSON, got something else ({error})"
-        if not isinstance(entities, list) or not all(isinstance(one, dict) for one in entities):
-            return "expected a JSON list of objects, got something else"
-        for one in entities:
-            kind = one.get("type")
-            missing = {"score", "box", *keys.get(kind, set())} - one.keys()
-            if kind not in keys or missing:
-                return f"expected faces and plates, got one of type {kind!r} without {', '.join(sorted(missing))}"
-    return ""
+_READ: dict[str, Callable[[bytes | str], object]] = {"RESULT": parse, "ENTITIES": parse_entities}
 
 
-_READ: dict[str, Callable[[npt.NDArray[Any]], str]] = {"RESULT": _wrong_result, "ENTITIES": _wrong_entities}
+def _wrong_classes(answer: Mapping[str, Array]) -> list[str]:
+    probabilities, best, scores = (answer[name] for name in ("PROBABILITIES", "TOP_CLASSES", "TOP_SCORES"))
+    sums = probabilities.sum(axis=-1, dtype=np.float64)
+    if np.abs(sums - 1).max() > 10 * _SLACK:
+        return [f"PROBABILITIES: expected a sum of 1, got {sums.min():.4g} to {sums.max():.4g}"]
+    classes = probabilities.shape[-1]
+    if best.min() < 0 or best.max() >= classes:
+        return [f"TOP_CLASSES: expected 0 to {classes - 1}, got {best.min()} to {best.max()}"]
+    if np.abs(np.take_along_axis(probabilities, best.astype(np.int64), axis=-1) - scores).max() > _SLACK:
+        return ["TOP_SCORES: expected the PROBABILITIES of TOP_CLASSES, got other values"]
+    if np.abs(probabilities.max(axis=-1) - scores[:, 0]).max() > _SLACK:
+        return ["TOP_CLASSES: expected the most probable class first, got another"]
+    return []

@@ -1,22 +1,12 @@
-"""The process that ``trident.rollout.trial`` starts: one network read, opened, run and timed.
-
-It takes a JSON object on its standard input and writes one JSON object a line: what it is about to do, what it found,
-and at the end that it is done. Whoever reads them knows from the last line where a network took the process down.
-"""
+"""The process that ``trident.rollout.trial`` starts for a network: it is read, opened, run and timed."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import resource
-import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
-from typing import Any, TextIO
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -35,11 +25,11 @@ from trident.onnx_backend import (
     read_signature,
 )
 from trident.provenance import unpack
-from trident.rollout.answers import Array, inconsistencies
-from trident.rollout.soundness import unsound
+from trident.rollout.findings import Verdict
+from trident.rollout.soundness import Array, inconsistencies, unsound
+from trident.rollout.trial_process import Refused, Report, serve, words
 from trident.signature import NEWEST_IR, NEWEST_OPSET, Declared, signature_problems
 
-_OK, _WARNING, _REFUSED = "ok", "warning", "refused"
 _MIB = 2**20
 _ROUNDS, _LEAST_S, _MOST_S = 3, 0.3, 3.0
 """Least runs of each network that are timed, and how long that may go on."""
@@ -54,59 +44,9 @@ Pixels = npt.NDArray[np.uint8]
 Run = Callable[[Pixels], dict[str, Array]]
 
 
-class Refused(Exception):
-    """Something was found that makes the rest pointless; it has been said."""
-
-
-class Report:
-    """Writes what happens, a JSON object a line."""
-
-    def __init__(self, to: TextIO) -> None:
-        self._to = to
-
-    def _write(self, **event: object) -> None:
-        self._to.write(json.dumps(event) + "\n")
-        self._to.flush()
-
-    def stage(self, about: str) -> None:
-        """Say what comes next."""
-        self._write(stage=about)
-
-    def finding(self, check: str, verdict: str, sentence: str, **more: object) -> None:
-        """Say what a check found."""
-        self._write(check=check, verdict=verdict, sentence=sentence, more=more)
-
-    def facts(self, **facts: object) -> None:
-        """Say what was measured."""
-        self._write(facts=facts)
-
-    def done(self) -> None:
-        """Say that all was looked at."""
-        self._write(done=True)
-
-
 def main() -> None:
-    """Read the request, keep within its limits, try the network."""
-    request = json.load(sys.stdin)
-    keep_within(request)
-    # Libraries print where they like; the report goes to a copy of standard output that they do not know.
-    report = Report(os.fdopen(os.dup(1), "w"))
-    os.dup2(2, 1)
-    with contextlib.suppress(Refused):
-        run_trial(request, report)
-    report.done()
-
-
-def keep_within(request: dict[str, Any]) -> None:
-    """Give this process the lowest priority, and the limits of the request: ``cpu_s``, ``wall_s``, ``memory_mib``."""
-    os.nice(19)
-    cpu = max(1, round(request["cpu_s"]))
-    memory = int(request["memory_mib"]) * _MIB
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 5))
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # Ends this process even where nobody is left to.
-    signal.alarm(max(1, round(request["wall_s"])) + 1)
+    """Try the network that standard input asks about."""
+    serve(run_trial)
 
 
 def run_trial(request: dict[str, Any], report: Report) -> None:
@@ -144,8 +84,8 @@ def _time_beside(label: str, run: Run, pixels: Pixels, report: Report, *, beside
         old = _runner(_session(beside, config))
         old(pixels)  # the first run lays out memory; the new network has had its own
     except _UNOPENED as error:
-        sentence = f"{label}: its time cannot be compared, since {beside} cannot be run here: {_words(error)}"
-        report.finding("speed", _WARNING, sentence)
+        sentence = f"{label}: its time cannot be compared, since {beside} cannot be run here: {words(error)}"
+        report.finding("speed", Verdict.WARNING, sentence)
         return
     report.stage("being timed beside the network that serves now")
     new_ms, old_ms = _times(run, old, pixels)
@@ -155,15 +95,13 @@ def _time_beside(label: str, run: Run, pixels: Pixels, report: Report, *, beside
 def _read_graph(label: str, file: Path, report: Report) -> None:
     """Parse and check the file as ONNX, before anything runs it."""
 
-    def refuse(sentence: str) -> None:
-        report.finding("graph", _REFUSED, f"{label}: {sentence}")
-        raise Refused
+    def refuse(sentence: str) -> NoReturn:
+        report.refuse("graph", f"{label}: {sentence}")
 
     try:
         model = onnx.load(file, load_external_data=False)
     except (OSError, DecodeError) as error:
-        refuse(f"{file}: expected an ONNX graph, got a file that cannot be parsed ({_words(error)})")
-        return
+        refuse(f"{file}: expected an ONNX graph, got a file that cannot be parsed ({words(error)})")
     if not model.graph.node:
         refuse(f"{file}: expected an ONNX graph, got one without nodes")
     opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
@@ -184,15 +122,17 @@ def _read_graph(label: str, file: Path, report: Report) -> None:
     if outside:
         report.finding(
             "graph",
-            _WARNING,
+            Verdict.WARNING,
             f"{label}: weights lie outside of {file.name}, in {', '.join(sorted(outside))}, where no hash vouches for "
             "them; save the network in one file",
         )
     try:
         onnx.checker.check_model(str(file), full_check=True)
     except (ValueError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        refuse(f"{file}: expected a valid ONNX graph, got: {_words(error)}")
-    report.finding("graph", _OK, f"{label}: a valid graph, operator set {opset}", opset=opset, ir=model.ir_version)
+        refuse(f"{file}: expected a valid ONNX graph, got: {words(error)}")
+    report.finding(
+        "graph", Verdict.OK, f"{label}: a valid graph, operator set {opset}", opset=opset, ir=model.ir_version
+    )
 
 
 def _external_files(model: onnx.ModelProto) -> dict[str, tuple[int, int]]:
@@ -221,13 +161,11 @@ def _open(component: str, label: str, file: Path, config: dict[str, Any], report
     try:
         session = _session(file, config)
     except _UNOPENED as error:
-        report.finding("open", _REFUSED, f"{label}: onnxruntime cannot open {file}: {_words(error)}")
-        raise Refused from error
+        report.refuse("open", f"{label}: onnxruntime cannot open {file}: {words(error)}")
     try:
         signature = read_signature(session)
     except ConfigError as error:
-        report.finding("signature", _REFUSED, f"{label}: {error}")
-        raise Refused from error
+        report.refuse("signature", f"{label}: {error}")
     inputs, outputs = (
         [Declared(tensor.name, _contract_type(tensor.dtype), tensor.shape) for tensor in side]
         for side in (signature.inputs, signature.outputs)
@@ -239,10 +177,10 @@ def _open(component: str, label: str, file: Path, config: dict[str, Any], report
         except ConfigError as error:
             problems = [f"{error}; expected is what {component}/config.pbtxt says of every version"]
     for problem in problems:
-        report.finding("signature", _REFUSED, f"{label}: {problem}")
+        report.finding("signature", Verdict.REFUSED, f"{label}: {problem}")
     if problems:
         raise Refused
-    report.finding("signature", _OK, f"{label}: inputs and outputs are those of the contract")
+    report.finding("signature", Verdict.OK, f"{label}: inputs and outputs are those of the contract")
     return _runner(session)
 
 
@@ -282,15 +220,14 @@ def _answer(component: str, label: str, run: Run, pixels: Pixels, report: Report
     try:
         outputs = run(pixels)
     except _FAILURES as error:
-        report.finding("answers", _REFUSED, f"{label}: expected an answer {asked}, got an error: {_words(error)}")
-        raise Refused from error
+        report.refuse("answers", f"{label}: expected an answer {asked}, got an error: {words(error)}")
     wrong = unsound(component, outputs, len(pixels))
     problems = [wrong] if wrong else inconsistencies(outputs)
     for problem in problems:
-        report.finding("answers", _REFUSED, f"{label}: {asked}: {problem}")
+        report.finding("answers", Verdict.REFUSED, f"{label}: {asked}: {problem}")
     if problems:
         raise Refused
-    report.finding("answers", _OK, f"{label}: answers {asked}, within the contract's ranges")
+    report.finding("answers", Verdict.OK, f"{label}: answers {asked}, within the contract's ranges")
     return outputs
 
 
@@ -299,24 +236,26 @@ def _check_provenance(component: str, version: int, digest: str, rows: Array, re
     said = unpack(rows[0])
     if said is None or np.any(rows != rows[:1]):
         report.finding(
-            "provenance", _REFUSED, f"{component} {version}: PROVENANCE: expected one version and digest, got others"
+            "provenance",
+            Verdict.REFUSED,
+            f"{component} {version}: PROVENANCE: expected one version and digest, got others",
         )
         return
     if said.version != version:
         report.finding(
             "provenance",
-            _REFUSED,
+            Verdict.REFUSED,
             f"{component} {version}: version in PROVENANCE: expected {version}, got {said.version}: answers would name "
             "the wrong version; a network is written for one number, and cannot be copied to another",
         )
     elif digest and said.digest != digest:
         report.finding(
             "provenance",
-            _REFUSED,
+            Verdict.REFUSED,
             f"{component} {version}: digest in PROVENANCE: expected {digest}, the record's, got {said.digest}",
         )
     else:
-        report.finding("provenance", _OK, f"{component} {version}: PROVENANCE names it", digest=said.digest)
+        report.finding("provenance", Verdict.OK, f"{component} {version}: PROVENANCE names it", digest=said.digest)
 
 
 def _check_batch(label: str, single: dict[str, Array], double: dict[str, Array], report: Report) -> None:
@@ -328,7 +267,7 @@ def _check_batch(label: str, single: dict[str, Array], double: dict[str, Array],
         if error > _BATCH_SLACK * largest:
             report.finding(
                 "batch",
-                _WARNING,
+                Verdict.WARNING,
                 f"{label}: {name}: expected the same answer for a picture alone and beside another, got values "
                 f"{error:.3g} apart; are pictures mixed in the graph?",
             )
@@ -357,10 +296,6 @@ def _resident(entry: str) -> int:
         if line.startswith(f"{entry}:"):
             return int(line.split()[1]) * 1024
     return 0
-
-
-def _words(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from trident.contract import ENSEMBLE
-from trident.rollout.engine import Finding, Stopped
+from trident.rollout.engine import Passed, Stopped
 from trident.rollout.serving import ServerLost, Serving, ServingError, Statistics
 
 _PROBES_BEFORE = 5
@@ -43,7 +43,7 @@ class Watcher:
         self._limits = limits
         self._every_s = every_s
         self._first = self._statistics()
-        self._before = Statistics()
+        self._before: Statistics | None = None
         self._before_probe_ms: float | None = None
 
     def measure_before(self) -> None:
@@ -53,7 +53,7 @@ class Watcher:
         # A load of the ensemble begins its statistics anew.
         self._before = now.since(self._first) if now.succeeded >= self._first.succeeded else now
 
-    def watch(self, seconds: float, advance: Callable[[int, int], None]) -> Finding:
+    def watch(self, seconds: float, advance: Callable[[int, int], None]) -> Passed:
         """Watch for some seconds.
 
         Raises:
@@ -79,6 +79,8 @@ class Watcher:
         return self._finding(self._statistics().since(base), probes, seconds)
 
     def _judge(self, after: Statistics) -> None:
+        if self._before is None:  # what was usual is unknown: the probes are all there is to go by
+            return
         share, before_share = _share(after), _share(self._before)
         # Callers' own mistakes count as failures in Triton too: what failed before may fail again.
         if after.failed > 2 and share > before_share + self._limits.error_share:
@@ -97,7 +99,7 @@ class Watcher:
                 f"{self._limits.latency_ratio:g} times the {self._before.mean_ms:.0f} ms before"
             )
 
-    def _finding(self, after: Statistics, probes_ms: list[float], seconds: float) -> Finding:
+    def _finding(self, after: Statistics, probes_ms: list[float], seconds: float) -> Passed:
         probe_ms = statistics.median(probes_ms) if probes_ms else None
         ratio = _ratio(probe_ms, self._before_probe_ms)
         if ratio is not None and ratio > self._limits.latency_ratio:
@@ -109,14 +111,14 @@ class Watcher:
             "requests": after.succeeded + after.failed,
             "failed": after.failed,
             "mean_ms": after.mean_ms,
-            "mean_ms_before": self._before.mean_ms,
+            "mean_ms_before": None if self._before is None else self._before.mean_ms,
             "probe_ms": probe_ms,
             "probe_ms_before": self._before_probe_ms,
         }
         compared = "" if ratio is None else f", {ratio:.2f} times as long as before"
         took = "" if probe_ms is None else f"; probes took {probe_ms:.0f} ms{compared}"
         count = after.succeeded + after.failed
-        return Finding(f"{count} requests in {seconds:g} s, {after.failed} failed{took}", facts)
+        return Passed(f"{count} requests in {seconds:g} s, {after.failed} failed{took}", facts)
 
     def _timed_probe(self) -> float:
         """Milliseconds that one probe takes."""
