@@ -235,13 +235,13 @@ def test_a_bad_network_is_stopped_where_it_should_be(home: World, number: int) -
     assert callers.whole_releases(OLD)
 
 
-def test_a_process_that_ends_in_the_middle_of_a_request_is_stopped(home: World) -> None:
+def test_a_process_that_ends_while_it_loads_is_stopped(home: World) -> None:
     fusion = home.repository.path / "fusion"
-    faulty_networks.python_version(fusion, 3, fault=faulty_networks.EXIT_IN_EXECUTE, after=2)
+    faulty_networks.python_version(fusion, 3, fault=faulty_networks.EXIT_AT_LOAD)
     with Callers(home.server.grpc_url, probe.picture(), count=1) as callers:
         stopped = home.rollout("fusion", "3", "--watch", "0")
     assert stopped.returncode == 1, stopped.stdout + stopped.stderr
-    assert Journal(home.repository.path).records()[-1].step == "load", stopped.stdout  # on its first pictures
+    assert Journal(home.repository.path).records()[-1].step == "preflight", stopped.stdout
     assert callers.failures == []
     assert callers.whole_releases(OLD)
 
@@ -261,7 +261,7 @@ def test_what_fails_after_the_flip_goes_back_by_itself(home: World) -> None:
 @pytest.mark.parametrize("way_out", ["--abort", "--resume"])
 def test_killed_in_the_middle_of_a_canary(home: World, way_out: str) -> None:
     with Callers(home.server.grpc_url, probe.picture()) as callers:
-        process = home.start("classifier", "2", "--canary", "50%", "--for", "6s", "--watch", "0")
+        process = home.start("classifier", "2", "--canary", "50%", "--for", "4s", "--watch", "0")
         await_step(process, home, "canary")
         busy = home.rollout("fusion", "2")
         assert busy.returncode == 1

@@ -432,6 +432,7 @@ def test_a_second_signal_hurries_serve_and_cuts_nothing_short(
 
     class Server:
         grpc_url = http_url = metrics_url = "here"
+        repository = Path("nowhere")
 
         def __init__(self, *_: object, **options: object) -> None:
             happened.append(f"grace {options['grace_s']}")
