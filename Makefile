@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve export export-all quality bench-swap test unit check format lock clean
+.PHONY: help install demo serve export export-all quality bench-swap test stress unit check format lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ bench-swap: export-all ## swap every component back and forth under load; report
 
 test: export-all ## everything the tests need, then all tests
 	$(BIN)/python -m pytest
+
+stress: export-all ## the live tests of faults under load that make test leaves out
+	$(BIN)/python -m pytest -m stress tests/live
 
 unit: $(INSTALLED) ## the tests that need neither networks nor a server
 	$(BIN)/python -m pytest tests/unit

@@ -31,6 +31,7 @@ from trident.rollout.journal import Journal
 from trident.rollout.release import COMPONENTS
 from trident_client import probe
 
+stress = pytest.mark.stress
 TRIDENT = Path(sys.executable).parent / "trident"
 OLD = dict.fromkeys(COMPONENTS, 1)
 BRIGHT, BRIGHTER = 220, 250
@@ -220,7 +221,14 @@ FAULTS: tuple[tuple[str, dict[str, float], str], ...] = (
 """What is wrong with a network, and the step that should stop it."""
 
 
-@pytest.mark.parametrize("number", range(len(FAULTS)), ids=[f"{name} {how or ''}" for name, how, _ in FAULTS])
+@pytest.mark.parametrize(
+    "number",
+    [
+        # Two of them each time; all with `make stress`.
+        pytest.param(number, id=f"{name} {how or ''}", marks=() if name in ("corrupt", "failing_later") else stress)
+        for number, (name, how, _) in enumerate(FAULTS)
+    ],
+)
 def test_a_bad_network_is_stopped_where_it_should_be(home: World, number: int) -> None:
     fault, how, step = FAULTS[number]
     version = 100 + number
@@ -235,6 +243,7 @@ def test_a_bad_network_is_stopped_where_it_should_be(home: World, number: int) -
     assert callers.whole_releases(OLD)
 
 
+@stress
 def test_a_process_that_ends_while_it_loads_is_stopped(home: World) -> None:
     fusion = home.repository.path / "fusion"
     faulty_networks.python_version(fusion, 3, fault=faulty_networks.EXIT_AT_LOAD)
@@ -246,6 +255,7 @@ def test_a_process_that_ends_while_it_loads_is_stopped(home: World) -> None:
     assert callers.whole_releases(OLD)
 
 
+@stress
 def test_what_fails_after_the_flip_goes_back_by_itself(home: World) -> None:
     """The callers' pictures are brighter than the golden ones, and the new version cannot take those."""
     faulty_networks.failing_later(home.repository.path / "classifier", 5, above=(BRIGHT + BRIGHTER) / 2)
@@ -258,7 +268,7 @@ def test_what_fails_after_the_flip_goes_back_by_itself(home: World) -> None:
     assert home.release() == home.repository.release() == OLD
 
 
-@pytest.mark.parametrize("way_out", ["--abort", "--resume"])
+@pytest.mark.parametrize("way_out", [pytest.param("--abort", marks=stress), "--resume"])
 def test_killed_in_the_middle_of_a_canary(home: World, way_out: str) -> None:
     with Callers(home.server.grpc_url, probe.picture()) as callers:
         process = home.start("classifier", "2", "--canary", "50%", "--for", "4s", "--watch", "0")
@@ -282,6 +292,7 @@ def test_killed_in_the_middle_of_a_canary(home: World, way_out: str) -> None:
     assert "interrupted" not in home.run("status").stdout
 
 
+@stress
 def test_interrupted_by_the_keyboard(home: World) -> None:
     with Callers(home.server.grpc_url, probe.picture()) as callers:
         process = home.start("plate_reader", "2", "--canary", "50%", "--for", "60s", "--watch", "0")

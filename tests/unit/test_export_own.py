@@ -208,7 +208,7 @@ def test_what_does_not_fit_is_one_sentence_and_leaves_nothing(places, capfd, arg
         pytest.param({"fixed": True}, "is the batch fixed inside the graph", id="batch fixed inside"),
         pytest.param({"output": "PROVENANCE"}, "PROVENANCE is added by the export", id="provenance already there"),
         pytest.param(
-            {"pixel_type": onnx.TensorProto.FLOAT}, "dtype of PIXELS .*: expected UINT8, got FLOAT", id="pixels' dtype"
+            {"pixel_type": onnx.TensorProto.FLOAT}, "dtype of PIXELS .*: expected UINT8, got FP32", id="pixels' dtype"
         ),
     ],
 )
