@@ -15,6 +15,7 @@ import numpy.typing as npt
 from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
 
 from trident.contract import MODELS
+from trident.fusion.batch import fusion_inputs
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 
@@ -70,18 +71,4 @@ class ServedModels:
         classified = self.infer("classifier", {"PIXELS": pixels["SCENE_PIXELS"]})
         detected = self.infer("detector", {"PIXELS": pixels["CANVAS_PIXELS"]})
         recognized = self.infer("entity_recognizer", pixels)
-        return {
-            "IMAGE_SIZE": pixels["IMAGE_SIZE"],
-            "CLASS_PROBABILITIES": classified["PROBABILITIES"],
-            "TOP_CLASSES": classified["TOP_CLASSES"],
-            "TOP_SCORES": classified["TOP_SCORES"],
-            "DETECTOR_BOXES": detected["BOXES"],
-            "DETECTOR_SCORES": detected["SCORES"],
-            "DETECTOR_CLASSES": detected["CLASSES"],
-            "DETECTOR_NUM_BOXES": detected["NUM_BOXES"],
-            "ENTITIES": recognized["ENTITIES"],
-            "PREPROCESS_PROVENANCE": pixels["PROVENANCE"],
-            "CLASSIFIER_PROVENANCE": classified["PROVENANCE"],
-            "DETECTOR_PROVENANCE": detected["PROVENANCE"],
-            "ENTITY_PROVENANCE": recognized["PROVENANCE"],
-        }
+        return fusion_inputs(pixels, classified, detected, recognized)

@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from trident.contract import CANDIDATE, ENSEMBLE, STABLE
+from trident.contract import CALLED, CANDIDATE, COMPONENTS, ENSEMBLE, RECOGNIZER, STABLE
 from trident.model_config import ensemble_pins, read_config, served_versions
-from trident.rollout.release import CALLED, COMPONENTS, RECOGNIZER
 from trident.rollout.serving import ServerLost, ServingError, Statistics, Tensors
 
 

@@ -6,6 +6,8 @@ import threading
 import numpy as np
 
 from trident.contract import (
+    CALLED,
+    COMPONENTS,
     ENTITY_PROVENANCE_ORDER,
     MAX_BOXES,
     MAX_CHARACTERS,
@@ -17,7 +19,6 @@ from trident.contract import (
 from trident.entities.settings import Settings
 from trident.preprocess import prepare
 from trident.provenance import Provenance, pack
-from trident.rollout.release import CALLED, COMPONENTS
 from trident.rollout.serving import Statistics
 
 CAR = 2

@@ -49,6 +49,12 @@ BRANCHES = ("classifier", "detector", "entities")
 ENTITY_PROVENANCE_ORDER = ("entity_recognizer", "face_detector", "face_embedder", "plate_detector", "plate_reader")
 """Rows of the entity recognizer's ``PROVENANCE``. A network that was not called has a row of zeros."""
 
+RECOGNIZER = ENTITY_PROVENANCE_ORDER[0]
+CALLED: tuple[str, ...] = ENTITY_PROVENANCE_ORDER[1:]
+"""Networks that the entity recognizer calls. A version of the recognizer names the versions that it calls."""
+EMBEDDER = "face_embedder"
+"""The one among them whose answers lie in the gallery."""
+
 
 class DType(StrEnum):
     """Triton's data types, as ``config.pbtxt`` writes them after ``TYPE_``."""
@@ -252,8 +258,15 @@ NETWORKS: tuple[str, ...] = tuple(name for name, spec in MODELS.items() if spec.
 
 ENSEMBLE = "trident"
 """Name of the served ensemble."""
+COMPONENTS: tuple[str, ...] = tuple(name for name in MODELS if name != ENSEMBLE)
+"""Everything that has versions of its own."""
+STEPS: tuple[str, ...] = tuple(name for name in COMPONENTS if name not in CALLED)
+"""Components that are steps of the ensemble, and pinned by its configuration."""
 STABLE, CANDIDATE = "trident_stable", "trident_candidate"
 """The ensemble with the versions of before, and with new ones, while a rollout compares them."""
 
 MAX_BATCH_SIZE = 8
 """Pictures that one request may carry."""
+
+STICKY = "sticky"
+"""Request parameter, a text: requests with the same one are answered by the same side, also while a canary runs."""

@@ -12,12 +12,11 @@ from onnx import numpy_helper
 from export.restamp import write_restamped
 from export.signature import PROVENANCE_ROW
 from trident.component_digest import digest_of_component
-from trident.contract import NETWORKS
+from trident.contract import CALLED, COMPONENTS, NETWORKS, RECOGNIZER, STEPS
 from trident.errors import SetupError
 from trident.layout import CODE_FILE
 from trident.provenance import Provenance, unpack
 from trident.rollout.disk import ORIGIN_FILE, Repository
-from trident.rollout.release import CALLED, COMPONENTS, RECOGNIZER, STEPS
 
 _NOT_COPIED = shutil.ignore_patterns("__pycache__", "*.md", ".*", "*.jsonl")
 _OWN_COMMENT = "# Another version of the same code, to swap with.\n"

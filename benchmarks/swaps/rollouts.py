@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from benchmarks.swaps.timeline import Flip
+from trident.contract import CALLED, RECOGNIZER
 from trident.errors import TridentError
 from trident.rollout import engine, journal
 from trident.rollout.checks import LiveChecks
@@ -17,7 +18,7 @@ from trident.rollout.journal import Entry, Journal, Record
 from trident.rollout.limits import Limits
 from trident.rollout.options import Options
 from trident.rollout.plan import make_plan
-from trident.rollout.release import CALLED, RECOGNIZER, Release
+from trident.rollout.release import Release
 from trident.rollout.serving import Serving
 
 RETIRE = "retire"

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.answers import Answer
-from trident.rollout.release import CALLED, STEPS, Release
+from trident.contract import CALLED, STEPS
+from trident.rollout.release import Release
 
 CLOCK_S = 0.01
 """Times of different processes are compared to within this; the journal writes milliseconds."""

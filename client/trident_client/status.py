@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from tritonclient.grpc import service_pb2
 
-from trident.contract import CANDIDATE, ENSEMBLE, ENTITY_PROVENANCE_ORDER, MODELS, STABLE
+from trident.contract import CALLED, CANDIDATE, ENSEMBLE, MODELS, RECOGNIZER, STABLE
 from trident_client import probe as probe_picture
 from trident_client.errors import ClientError, NotServed, ServerUnavailable
 from trident_client.results import ModelVersion
@@ -21,7 +21,6 @@ from trident_client.wire import analyze_request, provenance_request, read_analys
 READY = "READY"
 """Triton's word for a version that answers."""
 
-_CALLER_OF_NETWORKS, *_CALLED_NETWORKS = ENTITY_PROVENANCE_ORDER
 
 Versions = dict[str, tuple["LoadedVersion", ...]]
 Pins = dict[str, tuple[int, str]]
@@ -145,7 +144,7 @@ def survey(url: str, *, probe: bool, ensemble: str = ENSEMBLE) -> Questions:
             digests |= {(name, model.version): model.digest for name, model in answered.items()}
         digests = yield from _digests_of_networks(versions, digests, notes)
     elif not probe:
-        notes.append(f"not probed: which versions of the networks behind {_CALLER_OF_NETWORKS} answer is unknown")
+        notes.append(f"not probed: which versions of the networks behind {RECOGNIZER} answer is unknown")
     versions = {
         name: tuple(
             LoadedVersion(one.version, one.state, one.reason, digests.get((name, one.version))) for one in known
@@ -249,11 +248,11 @@ def _pins_with_networks(pins: Pins, ensemble: str, answers: Answers, notes: list
         return pins
     answered = answers[ensemble]
     told = {
-        name: (model.version, _CALLER_OF_NETWORKS if name in _CALLED_NETWORKS else ensemble)
+        name: (model.version, RECOGNIZER if name in CALLED else ensemble)
         for name, model in answered.items()
         if name in MODELS
     }
-    if silent := [name for name in _CALLED_NETWORKS if name not in answered]:
+    if silent := [name for name in CALLED if name not in answered]:
         notes.append(f"{', '.join(silent)} had no part in the answer to the probe: which version answers is unknown")
     return told | pins
 

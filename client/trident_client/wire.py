@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from tritonclient.grpc import service_pb2
 
-from trident.contract import ENSEMBLE, IMAGE, MODELS, PROVENANCE, RESULT, DType, ModelSpec, TensorSpec
+from trident.contract import ENSEMBLE, IMAGE, MODELS, PROVENANCE, RESULT, STICKY, DType, ModelSpec, TensorSpec
 from trident.provenance import Provenance, unpack
 from trident_client.errors import AnswerError
 from trident_client.results import Analysis, Tensors, parse
@@ -20,10 +20,6 @@ _NUMPY: dict[DType, np.dtype[Any]] = {
     DType.FP32: np.dtype("<f4"),
 }
 _TYPED = tuple(spec for spec in MODELS[ENSEMBLE].outputs if spec is not RESULT)
-
-
-STICKY = "sticky"
-"""Request parameter: requests with the same one are answered by the same versions, also while new ones are tried."""
 
 
 def analyze_request(

@@ -11,7 +11,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tritonclient.utils import triton_to_np_dtype
 
 from trident.contract import ENSEMBLE, MODELS, NETWORKS
-from trident.fusion.batch import fuse_batch
+from trident.fusion.batch import fuse_batch, fusion_inputs
 from trident.fusion.policy import load_policy
 from trident.fusion.taxonomy import load_taxonomy
 from trident.layout import DEFAULT_REPOSITORY
@@ -89,3 +89,15 @@ def readme_headings(name: str) -> list[str]:
 @every_model
 def test_every_model_s_readme_has_the_same_headings_first(name: str) -> None:
     assert readme_headings(name)[:4] == ["## What it does", "## Tensors", "## Versions", "## Adding a version"]
+
+
+def test_fusion_inputs_are_mapped_in_code_as_the_ensemble_maps_them() -> None:
+    """``fusion_inputs`` stands in for the ensemble where its models are called one by one."""
+    steps = {step.model_name: step for step in CONFIGS[ENSEMBLE].ensemble_scheduling.step}
+    before = ("preprocess", "classifier", "detector", "entity_recognizer")
+    # Each answer says by its own name in the ensemble where it comes from.
+    answers = [{name: np.array(tensor) for name, tensor in steps[model].output_map.items()} for model in before]
+
+    mapped = {name: str(array) for name, array in fusion_inputs(*answers).items()}
+
+    assert mapped == dict(steps["fusion"].input_map)

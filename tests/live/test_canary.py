@@ -26,10 +26,10 @@ from trident.launcher import TritonServer
 from trident.launcher.installation import compile_models
 from trident.model_config import ensemble_pins, read_config
 from trident.rollout import canary
+from trident.rollout.canary_record import WatchReader
 from trident.rollout.canary_watch import CanaryLimits, Judgement, Observation, Verdict, watch
 from trident.rollout.routing import Settings
 from trident.rollout.serving import READY, TritonServing
-from trident.rollout.watch_file import WatchReader
 from trident.supervisor.leftovers import stub_processes
 
 PHOTO = (PHOTOS / "chelsea.png").read_bytes()

@@ -24,11 +24,10 @@ from tritonclient.utils import InferenceServerException
 from tests import faulty_networks
 from tests.asking import DEADLINE_S, analyze, eventually, image_input
 from tests.tiny_trident import write_repository
-from trident.contract import ENSEMBLE
+from trident.contract import COMPONENTS, ENSEMBLE
 from trident.launcher import TritonServer
 from trident.rollout.disk import Repository
 from trident.rollout.journal import Journal
-from trident.rollout.release import COMPONENTS
 from trident_client import probe
 
 stress = pytest.mark.stress

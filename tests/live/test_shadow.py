@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from trident.contract import ENSEMBLE
+from trident.contract import COMPONENTS, ENSEMBLE
 from trident.entities.local import read_settings
 from trident.launcher import TritonServer
 from trident.launcher.installation import compile_models
@@ -20,7 +20,6 @@ from trident.recorder import Recording
 from trident.rollout import shadow
 from trident.rollout.golden import default_pictures, folder_pictures
 from trident.rollout.limits import Limits
-from trident.rollout.release import COMPONENTS
 from trident.rollout.report import write_report
 from trident.rollout.serving import TritonServing, analyze
 from trident.rollout.shadow_result import ShadowResult

@@ -10,13 +10,12 @@ import pytest
 
 from tests.tiny_trident import write_repository
 from trident.component_digest import digest_of_component
-from trident.contract import CANDIDATE, ENSEMBLE, STABLE
+from trident.contract import CALLED, CANDIDATE, COMPONENTS, ENSEMBLE, RECOGNIZER, STABLE
 from trident.launcher import TritonServer
 from trident.launcher.installation import compile_models
 from trident.layout import DEFAULT_REPOSITORY
 from trident.rollout import canary
 from trident.rollout.disk import Repository
-from trident.rollout.release import CALLED, COMPONENTS, RECOGNIZER
 from trident.rollout.serving import TritonServing
 from trident_client import ModelStatus, ServerStatus, TridentClient, probe
 

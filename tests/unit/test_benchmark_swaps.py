@@ -17,14 +17,14 @@ from benchmarks.swaps.rollouts import Phase, Swap, flips_of, options_for, read_s
 from benchmarks.swaps.run import Run, Settings, schedule
 from benchmarks.swaps.timeline import Flip, Timeline, judge, judge_all
 from benchmarks.swaps.windows import ALL, Requests, groups
+from trident.contract import CALLED, COMPONENTS, RECOGNIZER, STEPS
 from trident.errors import SetupError
 from trident.provenance import Provenance
 from trident.rollout import journal
+from trident.rollout.all_limits import AllLimits
 from trident.rollout.journal import Entry, Record
 from trident.rollout.limits import Limits
 from trident.rollout.memory import pss_mb
-from trident.rollout.release import CALLED, COMPONENTS, RECOGNIZER, STEPS
-from trident.rollout.settings import AllLimits
 
 ONES = dict.fromkeys(COMPONENTS, 1)
 TWO = {**ONES, "classifier": 2}

@@ -9,16 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trident.entities.called_networks import CALLED_NETWORKS, NETWORKS_FILE, RECOGNIZER, Networks, read_networks
+from trident.contract import CALLED, RECOGNIZER
+from trident.entities.called_networks import NETWORKS_FILE, Networks, read_networks
 from trident.errors import SetupError
 from trident.layout import DEFAULT_REPOSITORY
 
-GOOD = {name: {"version": 1} for name in CALLED_NETWORKS} | {"face_embedder": {"version": 2, "identity_threshold": 0.6}}
+GOOD = {name: {"version": 1} for name in CALLED} | {"face_embedder": {"version": 2, "identity_threshold": 0.6}}
 
 
 def test_values_are_typed() -> None:
     networks = Networks.parse(json.dumps(GOOD))
-    assert networks.versions == dict.fromkeys(CALLED_NETWORKS, 1) | {"face_embedder": 2}
+    assert networks.versions == dict.fromkeys(CALLED, 1) | {"face_embedder": 2}
     assert networks.identity_threshold == 0.6
 
 
@@ -29,7 +30,7 @@ def test_the_projects_own_is_written_as_code_writes_it() -> None:
 
 @given(st.lists(st.integers(1, 2**31 - 1), min_size=4, max_size=4), st.floats(0, 1))
 def test_what_is_written_is_read_as_it_was(versions: list[int], threshold: float) -> None:
-    networks = Networks(dict(zip(CALLED_NETWORKS, versions, strict=True)), threshold)
+    networks = Networks(dict(zip(CALLED, versions, strict=True)), threshold)
     assert Networks.parse(networks.to_text()) == networks
 
 

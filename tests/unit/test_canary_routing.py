@@ -14,7 +14,7 @@ import pytest
 from trident.errors import InvalidInput, SetupError
 from trident.preprocess import Limits, prepare
 from trident.rollout import routing
-from trident.rollout.codes import CANCELLED, INTERNAL, INVALID_ARG, OK, UNAVAILABLE, code_of
+from trident.rollout.error_codes import CANCELLED, INTERNAL, INVALID_ARG, OK, UNAVAILABLE, code_of
 from trident.rollout.routing import CANDIDATE, LATE, STABLE, Answer, Routing, Settings
 
 SETTINGS = Settings(

@@ -18,9 +18,9 @@ import pytest
 from trident.contract import CANDIDATE
 from trident.rollout import canary_watch
 from trident.rollout.agreement import COMPARED_OUTPUTS, disagreement
+from trident.rollout.canary_record import SILENT_S, Line, WatchReader, WatchWriter, older
 from trident.rollout.canary_watch import Arm, CanaryLimits, Observation, Tally, Verdict, judge, router_failure
 from trident.rollout.serving import ServerLost, ServingError, Statistics
-from trident.rollout.watch_file import SILENT_S, Line, WatchReader, WatchWriter, older
 
 
 def wait_for(condition: Any) -> None:

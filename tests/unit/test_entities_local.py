@@ -6,7 +6,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from trident.entities.called_networks import CALLED_NETWORKS
+from trident.contract import CALLED
 from trident.entities.local import LocalNetworks, read_limits, read_settings
 from trident.errors import SetupError
 from trident.preprocess import Limits
@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
 
 def test_the_repositorys_settings_are_complete() -> None:
     settings = read_settings(REPOSITORY)
-    assert set(settings.versions) == set(CALLED_NETWORKS)
+    assert set(settings.versions) == set(CALLED)
     assert settings.gallery_url == ""
 
 

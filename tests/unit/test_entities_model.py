@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from trident.component_digest import digest_of_component
-from trident.contract import CANVAS_SIDE, MAX_BOXES
-from trident.entities.called_networks import CALLED_NETWORKS, NETWORKS_FILE, Networks
+from trident.contract import CALLED, CANVAS_SIDE, MAX_BOXES
+from trident.entities.called_networks import NETWORKS_FILE, Networks
 from trident.model_config import read_config, string_parameters
 from trident.provenance import Provenance, pack, unpack
 
@@ -127,7 +127,7 @@ def model(backend: Backend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("TRIDENT_GALLERY_URL", f"sqlite:///{tmp_path}/gallery.db")
     version = tmp_path / "repository" / "entity_recognizer" / "1"
     version.mkdir(parents=True)
-    networks = Networks(dict.fromkeys(CALLED_NETWORKS, 1) | {"plate_detector": 7}, identity_threshold=0.6)
+    networks = Networks(dict.fromkeys(CALLED, 1) | {"plate_detector": 7}, identity_threshold=0.6)
     (version / NETWORKS_FILE).write_text(networks.to_text())
     shutil.copy(FOLDER / "1" / "model.py", version)
     spec = importlib.util.spec_from_file_location("entity_recognizer_model", version / "model.py")
@@ -199,5 +199,5 @@ def test_its_own_digest_is_that_of_its_files_and_its_networks(model, tmp_path: P
     (response,) = model.execute([Request("a")])
     own = unpack(response.output_tensors()[1].as_numpy()[0, 0])
     assert own == Provenance(1, digest_of_component("entity_recognizer", version))
-    (version / NETWORKS_FILE).write_text(Networks(dict.fromkeys(CALLED_NETWORKS, 1), identity_threshold=0.6).to_text())
+    (version / NETWORKS_FILE).write_text(Networks(dict.fromkeys(CALLED, 1), identity_threshold=0.6).to_text())
     assert own.digest != digest_of_component("entity_recognizer", version)

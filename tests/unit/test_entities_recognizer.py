@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from trident.contract import (
+    CALLED,
     CANVAS_SIDE,
     DETAIL_SIDE,
     ENTITY_PROVENANCE_ORDER,
@@ -17,7 +18,7 @@ from trident.contract import (
     PLATE_HEIGHT,
     PLATE_WIDTH,
 )
-from trident.entities.called_networks import CALLED_NETWORKS, Networks
+from trident.entities.called_networks import Networks
 from trident.entities.gallery import KnownFaces, Snapshot
 from trident.entities.pictures import Pictures
 from trident.entities.recognizer import recognize
@@ -37,9 +38,9 @@ PARAMETERS = {
     "gallery_url": "",
     "gallery_poll_seconds": "1",
 }
-NETWORKS = Networks(dict.fromkeys(CALLED_NETWORKS, 1) | {"face_embedder": 2}, identity_threshold=0.64)
+NETWORKS = Networks(dict.fromkeys(CALLED, 1) | {"face_embedder": 2}, identity_threshold=0.64)
 SETTINGS = Settings.from_parameters(PARAMETERS, NETWORKS)
-DIGESTS = {name: f"sha256:{index:064x}" for index, name in enumerate(CALLED_NETWORKS, 1)}
+DIGESTS = {name: f"sha256:{index:064x}" for index, name in enumerate(CALLED, 1)}
 FACE_SHAPE = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]])
 
 
@@ -186,7 +187,7 @@ async def test_one_of_each_in_picture_pixels() -> None:
     assert plate["text"] == "皖A123"
     assert plate["text_score"] == pytest.approx(0.81)
     assert plate["score"] == pytest.approx((0.9 + 1.0) / 2 * 0.81)
-    assert rows_called(recognition, 0) == set(CALLED_NETWORKS)
+    assert rows_called(recognition, 0) == set(CALLED)
     assert unpack(recognition.provenance[0, 2]) == Provenance(2, DIGESTS["face_embedder"])
 
 
@@ -203,7 +204,7 @@ async def test_fifty_entities_in_four_pictures_take_one_call_each() -> None:
         for _, *box in rows:
             draw(pictures, picture, np.array(box) * pictures.detail_size(picture)[0] / CANVAS_SIDE, 99)
     recognition = await ask(pictures, networks)
-    assert networks.count() == dict.fromkeys(CALLED_NETWORKS, 1) | {"plate_detector": 2}
+    assert networks.count() == dict.fromkeys(CALLED, 1) | {"plate_detector": 2}
     assert dict(networks.calls)["face_embedder"] == (18, FACE_SIDE, FACE_SIDE, 3)
     assert dict(networks.calls)["plate_reader"] == (21, PLATE_HEIGHT, PLATE_WIDTH, 3)
     assert dict(networks.calls)["plate_detector"][0] == -(-21 // TILES_PER_CANVAS)
@@ -213,7 +214,7 @@ async def test_fifty_entities_in_four_pictures_take_one_call_each() -> None:
         assert scores == sorted(scores, reverse=True)
     assert "face_embedder" not in rows_called(recognition, 2)
     assert "plate_reader" not in rows_called(recognition, 3)
-    assert rows_called(recognition, 0) == set(CALLED_NETWORKS)
+    assert rows_called(recognition, 0) == set(CALLED)
 
 
 async def test_more_than_a_network_takes_is_split_and_stays_in_order() -> None:
@@ -301,7 +302,7 @@ async def test_a_face_without_an_extent_is_kept_but_not_embedded() -> None:
     assert "face_embedder" not in networks.count()
 
 
-@pytest.mark.parametrize("failing", CALLED_NETWORKS)
+@pytest.mark.parametrize("failing", CALLED)
 async def test_a_failure_is_raised_when_nothing_is_left_running(failing: str) -> None:
     networks = FakeNetworks([[(0.9, 100, 100, 200, 220)]], [[(0.95, 300, 400, 400, 430)]])
     networks.failing = {failing}

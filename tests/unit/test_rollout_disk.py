@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from trident.contract import ENSEMBLE, MODELS, NETWORKS
+from trident.contract import COMPONENTS, ENSEMBLE, MODELS, NETWORKS, RECOGNIZER, STEPS
 from trident.errors import SetupError
 from trident.layout import DEFAULT_REPOSITORY, MODEL_FILE
 from trident.model_config import CONFIG_NAME
 from trident.rollout import disk
 from trident.rollout.disk import Repository
-from trident.rollout.release import COMPONENTS, RECOGNIZER, STEPS
 
 
 @pytest.fixture

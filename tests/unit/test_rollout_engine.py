@@ -12,7 +12,7 @@ import pytest
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from tests.fake_triton import FakeTriton
-from trident.contract import CANDIDATE, ENSEMBLE, NETWORKS, STABLE
+from trident.contract import CALLED, CANDIDATE, COMPONENTS, ENSEMBLE, NETWORKS, STABLE
 from trident.errors import SetupError
 from trident.layout import DEFAULT_REPOSITORY
 from trident.model_config import read_config
@@ -21,7 +21,6 @@ from trident.rollout.disk import Repository
 from trident.rollout.engine import Interrupted, Outcome, Passed, Progress, Rollout, Stopped
 from trident.rollout.journal import Journal, interruption
 from trident.rollout.plan import Plan, make_plan, plan_back
-from trident.rollout.release import CALLED, COMPONENTS
 from trident.rollout.serving import ServerLost, analyze
 
 

@@ -20,12 +20,11 @@ from tests.shadowed import (
     read_as,
     row,
 )
-from trident.contract import ENSEMBLE
+from trident.contract import CALLED, COMPONENTS, ENSEMBLE
 from trident.entities.gallery import KnownFaces, Snapshot
 from trident.rollout import shadow
 from trident.rollout.golden import GoldenPicture
 from trident.rollout.limits import Limits
-from trident.rollout.release import CALLED, COMPONENTS
 from trident.rollout.report import render, write_report
 from trident.rollout.serving import ServerLost, ServingError
 

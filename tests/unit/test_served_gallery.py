@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.stub_process import stub_process
+from trident.contract import RECOGNIZER
 from trident.entities.gallery import Gallery
 from trident.layout import DEFAULT_REPOSITORY
-from trident.rollout.release import RECOGNIZER
 from trident.rollout.served_gallery import served_gallery_url
 
 Start = Callable[..., object]

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from trident.contract import FACE_SIDE
+from trident.contract import EMBEDDER, FACE_SIDE
 from trident.entities.faces import find_faces
 from trident.entities.gallery import (
     URL_VARIABLE,
@@ -35,7 +35,6 @@ from trident.provenance import unpack
 MIN_ENROLL_SCORE = 0.5
 """A face that the detector is less sure of is not worth enrolling."""
 
-EMBEDDER = "face_embedder"
 _FACE_NETWORKS = ("face_detector", EMBEDDER)
 _NAMES_SHOWN = 5
 

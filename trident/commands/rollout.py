@@ -16,18 +16,19 @@ from rich.table import Table
 from rich.text import Text
 
 from trident.background import step_back
+from trident.contract import COMPONENTS, RECOGNIZER
 from trident.errors import SetupError
 from trident.layout import DEFAULT_REPOSITORY
 from trident.rollout import engine, journal
+from trident.rollout.all_limits import AllLimits, described_limits
 from trident.rollout.checks import LiveChecks
 from trident.rollout.disk import Repository
 from trident.rollout.engine import Interrupted, Outcome, Passed, Rollout
 from trident.rollout.journal import Journal
 from trident.rollout.options import DEFAULT_WATCH_S, Options, parse_duration, parse_share
 from trident.rollout.plan import Plan, make_plan, plan_back
-from trident.rollout.release import COMPONENTS, RECOGNIZER, check_component, parse_targets
+from trident.rollout.release import check_component, parse_targets
 from trident.rollout.serving import TritonServing
-from trident.rollout.settings import AllLimits, described_limits
 from trident.rollout.versions import Past, VersionFacts, survey_versions
 from trident_client.options import connection_of, connection_options
 

@@ -11,16 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from trident.contract import ENTITY_PROVENANCE_ORDER
+from trident.contract import CALLED, EMBEDDER, RECOGNIZER
 from trident.errors import SetupError
 
-RECOGNIZER, *_NETWORKS = ENTITY_PROVENANCE_ORDER
-CALLED_NETWORKS: tuple[str, ...] = tuple(_NETWORKS)
-"""The networks behind the entity recognizer, in the order of its provenance rows."""
 NETWORKS_FILE = "networks.json"
 """Its name in the folder of a recognizer version."""
 
-_EMBEDDER = "face_embedder"
 _MOST = 2**31 - 1
 
 
@@ -29,19 +25,19 @@ class Networks:
     """What one version of the recognizer calls."""
 
     versions: Mapping[str, int]
-    """The version of each of ``CALLED_NETWORKS``."""
+    """The version of each of ``CALLED``."""
     identity_threshold: float
     """Smallest cosine similarity of two embeddings that count as the same person, for the embedder of that version."""
 
     def __post_init__(self) -> None:
         """Raise SetupError for a value that a ``networks.json`` may not hold."""
-        _check_keys("", self.versions, CALLED_NETWORKS)
+        _check_keys("", self.versions, CALLED)
         for name, version in self.versions.items():
             if isinstance(version, bool) or not isinstance(version, int) or not 0 < version <= _MOST:
                 raise SetupError(f"{name}.version: expected a whole number of 1 or more, got {version!r}")
         threshold = self.identity_threshold
         if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
-            raise SetupError(f"{_EMBEDDER}.identity_threshold: expected a number from 0 to 1, got {threshold!r}")
+            raise SetupError(f"{EMBEDDER}.identity_threshold: expected a number from 0 to 1, got {threshold!r}")
 
     @classmethod
     def parse(cls, text: str, source: str = NETWORKS_FILE) -> Networks:
@@ -60,21 +56,21 @@ class Networks:
         except (ValueError, RecursionError) as exc:
             raise SetupError(f"{source}: expected JSON, got something else: {exc}") from exc
         try:
-            _check_keys("", document, CALLED_NETWORKS)
+            _check_keys("", document, CALLED)
             for name, fields in document.items():
-                own = ("identity_threshold",) if name == _EMBEDDER else ()
+                own = ("identity_threshold",) if name == EMBEDDER else ()
                 _check_keys(name, fields, ("version", *own))
-            versions = {name: document[name]["version"] for name in CALLED_NETWORKS}
-            return cls(versions, document[_EMBEDDER]["identity_threshold"])
+            versions = {name: document[name]["version"] for name in CALLED}
+            return cls(versions, document[EMBEDDER]["identity_threshold"])
         except SetupError as exc:
             raise SetupError(f"{source}: {exc}") from exc
 
     def to_text(self) -> str:
         """What ``parse`` takes: JSON with a network a line."""
         lines = []
-        for name in CALLED_NETWORKS:
+        for name in CALLED:
             fields: dict[str, object] = {"version": self.versions[name]}
-            if name == _EMBEDDER:
+            if name == EMBEDDER:
                 fields["identity_threshold"] = self.identity_threshold
             lines.append(f'  "{name}": {json.dumps(fields)}')
         return "{\n" + ",\n".join(lines) + "\n}\n"

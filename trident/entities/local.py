@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from trident.contract import ENSEMBLE, MODELS
-from trident.entities.called_networks import RECOGNIZER, read_networks
+from trident.contract import ENSEMBLE, MODELS, RECOGNIZER
+from trident.entities.called_networks import read_networks
 from trident.entities.networks import Tensors
 from trident.entities.settings import Settings
 from trident.errors import SetupError

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from trident.entities.called_networks import RECOGNIZER, Networks
+from trident.contract import RECOGNIZER
+from trident.entities.called_networks import Networks
 from trident.errors import SetupError
 
 _Value = TypeVar("_Value", int, float)

@@ -26,6 +26,31 @@ _PROVENANCE_INPUTS = {
 }
 
 
+def fusion_inputs(
+    pixels: Tensors, classified: Tensors, detected: Tensors, recognized: Tensors
+) -> dict[str, npt.NDArray[Any]]:
+    """The inputs of ``MODELS["fusion"]`` from the answers of the models before it, as the ensemble maps them.
+
+    Args:
+        pixels: The outputs of ``preprocess``; so the others, of ``classifier``, ``detector`` and ``entity_recognizer``.
+        classified: As above.
+        detected: As above.
+        recognized: As above.
+    """
+    return {
+        "IMAGE_SIZE": pixels["IMAGE_SIZE"],
+        "CLASS_PROBABILITIES": classified["PROBABILITIES"],
+        "TOP_CLASSES": classified["TOP_CLASSES"],
+        "TOP_SCORES": classified["TOP_SCORES"],
+        **{f"DETECTOR_{name}": detected[name] for name in ("BOXES", "SCORES", "CLASSES", "NUM_BOXES")},
+        "ENTITIES": recognized["ENTITIES"],
+        "PREPROCESS_PROVENANCE": pixels["PROVENANCE"],
+        "CLASSIFIER_PROVENANCE": classified["PROVENANCE"],
+        "DETECTOR_PROVENANCE": detected["PROVENANCE"],
+        "ENTITY_PROVENANCE": recognized["PROVENANCE"],
+    }
+
+
 def fuse_batch(tensors: Tensors, taxonomy: Taxonomy, policy: Policy, own: Provenance) -> dict[str, npt.NDArray[Any]]:
     """Fuse one request.
 

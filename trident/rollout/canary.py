@@ -20,10 +20,10 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from trident.contract import CANDIDATE, ENSEMBLE, STABLE
 from trident.errors import SetupError
 from trident.model_config import ensemble_pins, string_parameters
+from trident.rollout.canary_record import SILENT_S, WatchReader, older
 from trident.rollout.release import Release
 from trident.rollout.routing import PATIENCE_S, Settings
 from trident.rollout.serving import READY, Serving, ServingError
-from trident.rollout.watch_file import SILENT_S, WatchReader, older
 
 WATCH_FILE = "canary.jsonl"
 """Usual name of the watch file. At the root of a model repository it is in nobody's way: Triton looks at folders."""
@@ -197,7 +197,32 @@ def renew(serving: Serving, settings: Settings, *, seconds: float, share: float 
     return renewed
 
 
-def end(serving: Serving, *, wait_s: float = _THROUGH_S) -> bool:
+def answer_from_disk(serving: Serving, base: ModelConfig | None = None) -> None:
+    """Have the ensemble answer as its configuration on disk says, whatever stood in for it.
+
+    Args:
+        serving: The server.
+        base: The ensemble's configuration on disk. Once it has dropped the ensemble, Triton answers a load from an
+            unchanged file with OK, and does nothing; then this is handed over.
+
+    Raises:
+        Draining: The server is being stopped, and has let the ensemble go: it is not loaded again.
+        ServingError: The server refuses, or the ensemble is not ready afterwards.
+    """
+    serving.load(ENSEMBLE)
+    if base is not None and not serving.ready(ENSEMBLE):
+        serving.load(ENSEMBLE, base)
+    _check_ready(serving, ENSEMBLE)
+
+
+def let_companions_go(serving: Serving) -> None:
+    """Let the candidate and the stable ensemble go, where they are loaded. Raises ServingError."""
+    for name in (CANDIDATE, STABLE):
+        if READY in serving.states(name).values():
+            serving.unload(name)
+
+
+def end(serving: Serving, base: ModelConfig | None = None, *, wait_s: float = _THROUGH_S) -> bool:
     """Have the ensemble answer as its configuration on disk says, and let the canary's models go.
 
     No request fails by it. Harmless where no canary runs. The candidate and the stable ensemble go once the router has
@@ -205,6 +230,7 @@ def end(serving: Serving, *, wait_s: float = _THROUGH_S) -> bool:
 
     Args:
         serving: The server.
+        base: As for ``answer_from_disk``.
         wait_s: How long to wait for that.
 
     Returns:
@@ -215,12 +241,9 @@ def end(serving: Serving, *, wait_s: float = _THROUGH_S) -> bool:
         ServingError: The server refuses, or the ensemble is not ready.
     """
     settings = running(serving.config(ENSEMBLE)) if serving.ready(ENSEMBLE) else None
-    serving.load(ENSEMBLE)
-    _check_ready(serving, ENSEMBLE)
+    answer_from_disk(serving, base)
     through = settings is None or _await_end(settings, wait_s)
-    for name in (CANDIDATE, STABLE):
-        if READY in serving.states(name).values():
-            serving.unload(name)
+    let_companions_go(serving)
     return through
 
 

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from trident.contract import CANDIDATE, STABLE
-from trident.rollout import codes, routing
+from trident.rollout import error_codes, routing
 from trident.rollout.agreement import mean
 from trident.rollout.canary import WATCH_FILE
+from trident.rollout.canary_record import SILENT_S, Line, WatchReader
 from trident.rollout.routing import Settings
 from trident.rollout.serving import ServerLost, Serving, ServingError, analyze
-from trident.rollout.watch_file import SILENT_S, Line, WatchReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +154,9 @@ class Tally:
         self._latencies[arm].append(float(line.get("ms", 0.0)))
         # What the candidate failed and the stable release failed likewise is no error of the candidate's.
         bad = (
-            failed or line.get("code") == codes.UNAVAILABLE
+            failed or line.get("code") == error_codes.UNAVAILABLE
             if arm == routing.CANDIDATE
-            else line.get("code") != codes.OK
+            else line.get("code") != error_codes.OK
         )
         self._errors[arm] += bad
         for name, values in self._compared.items():

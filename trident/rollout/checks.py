@@ -6,25 +6,24 @@ import contextlib
 from collections.abc import Mapping
 from functools import cached_property
 
-from trident.contract import CANDIDATE, ENSEMBLE
+from trident.contract import CANDIDATE, ENSEMBLE, RECOGNIZER
 from trident.entities.gallery import Gallery, Snapshot
 from trident.entities.local import read_limits, read_settings
 from trident.rollout import canary, canary_watch, shadow
+from trident.rollout.all_limits import AllLimits
+from trident.rollout.canary_record import older
 from trident.rollout.disk import Repository
 from trident.rollout.engine import ROLLBACK, Passed, Progress, Stopped
 from trident.rollout.golden import GoldenPicture, default_pictures, folder_pictures, labelled_sets
 from trident.rollout.options import Options
 from trident.rollout.plan import Plan
 from trident.rollout.preflight import examine
-from trident.rollout.release import RECOGNIZER
 from trident.rollout.report import write_report
 from trident.rollout.served_gallery import served_gallery_url
 from trident.rollout.serving import ServerLost, Serving, ServingError, Tensors, analyze
-from trident.rollout.settings import AllLimits
 from trident.rollout.shadow_result import ShadowResult
 from trident.rollout.soundness import unsound, versions_of
 from trident.rollout.watch import Watcher
-from trident.rollout.watch_file import older
 from trident_client import probe
 
 _WARMING_PICTURES = 2

@@ -12,15 +12,15 @@ from pathlib import Path
 
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
-from trident.contract import ENSEMBLE, MAX_BATCH_SIZE, MODELS, TensorSpec
-from trident.entities.called_networks import CALLED_NETWORKS, RECOGNIZER, read_networks
+from trident.contract import EMBEDDER, ENSEMBLE, MAX_BATCH_SIZE, MODELS, RECOGNIZER, STEPS, TensorSpec
+from trident.entities.called_networks import read_networks
 from trident.errors import SetupError
 from trident.model_config import ensemble_pins, served_versions, string_parameters
 
 _Tensor = tuple[str, str, tuple[int, ...]]
 
 _LARGEST_CALLS = {
-    "face_embedder": "max_crops_per_call",
+    EMBEDDER: "max_crops_per_call",
     "plate_reader": "max_crops_per_call",
     "plate_detector": "max_canvases_per_call",
 }
@@ -184,10 +184,9 @@ def ensemble_problems(configs: Mapping[str, ModelConfig]) -> list[str]:
     """
     config = configs[ENSEMBLE]
     steps = {step.model_name: step for step in config.ensemble_scheduling.step}
-    wanted = [name for name in MODELS if name not in (ENSEMBLE, *CALLED_NETWORKS)]
-    if sorted(steps) != sorted(wanted) or len(steps) != len(config.ensemble_scheduling.step):
+    if sorted(steps) != sorted(STEPS) or len(steps) != len(config.ensemble_scheduling.step):
         got = ", ".join(step.model_name for step in config.ensemble_scheduling.step) or "none"
-        return [f"{ENSEMBLE}: steps: expected {', '.join(wanted)}, each once, got {got}"]
+        return [f"{ENSEMBLE}: steps: expected {', '.join(STEPS)}, each once, got {got}"]
     problems = []
     for model, version in ensemble_pins(config).items():
         if model in configs and version not in served_versions(configs[model]):

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from trident.contract import ENSEMBLE
+from trident.contract import CALLED, COMPONENTS, ENSEMBLE, RECOGNIZER, STEPS
 from trident.errors import SetupError
 from trident.launcher.installation import compile_version
 from trident.model_config import ensemble_pins
 from trident.rollout import canary
 from trident.rollout.disk import Repository
 from trident.rollout.plan import Plan
-from trident.rollout.release import CALLED, COMPONENTS, RECOGNIZER, STEPS, Release
+from trident.rollout.release import Release
 from trident.rollout.serving import UNAVAILABLE, Serving, ServingError
 
 _UNLOADED_WITHIN_S = 60.0
@@ -105,26 +105,12 @@ def withdraw(serving: Serving, repository: Repository, plan: Plan, *, keep: Coll
         SetupError: The server serves another release afterwards; then nothing is let go.
         ServingError: The server refuses something.
     """
-    canary.end(serving)
+    canary.end(serving, repository.config(ENSEMBLE))
     check_pins(serving, repository, plan.before)
     for component in caller_first(change.component for change in plan.changes):
         if component not in keep and plan.after[component] in in_memory(serving, component):
             serve_in_memory(serving, repository, component, {plan.before[component]})
             await_gone(serving, component, {plan.before[component]})
-
-
-def answer_from_disk(serving: Serving, repository: Repository) -> None:
-    """Have the ensemble answer as its configuration on disk says, whatever stood in for it.
-
-    Raises:
-        ServingError: The server refuses, or the ensemble is not ready afterwards.
-    """
-    serving.load(ENSEMBLE)
-    if not serving.ready(ENSEMBLE):
-        # Once it has dropped the ensemble, Triton answers a load from an unchanged file with OK, and does nothing.
-        serving.load(ENSEMBLE, repository.config(ENSEMBLE))
-    if not serving.ready(ENSEMBLE):
-        raise ServingError(f"{ENSEMBLE} is not ready although its load was answered OK", "INTERNAL")
 
 
 def await_gone(serving: Serving, component: str, kept: Collection[int]) -> bool:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 from trident.component_digest import digest_of_component
 from trident.contract import NETWORKS
 from trident.errors import SetupError
-from trident.layout import RECORD_FILE
 from trident.rollout.disk import Repository
+from trident.rollout.record import read_record
 
 
 def digest_of(repository: Repository, component: str, version: int) -> str:
@@ -16,7 +14,7 @@ def digest_of(repository: Repository, component: str, version: int) -> str:
     folder = repository.folder(component, version)
     try:
         if component in NETWORKS:
-            return str(json.loads((folder / RECORD_FILE).read_text(encoding="utf-8")).get("digest", ""))
+            return str(read_record(folder).get("digest", ""))
         return digest_of_component(component, folder)
-    except (OSError, ValueError, AttributeError, SetupError):
+    except (OSError, SetupError):
         return ""

@@ -18,7 +18,7 @@ from pathlib import Path
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from trident.atomic import replace_text, sync_file, sync_folder
-from trident.contract import ENSEMBLE, NETWORKS
+from trident.contract import CALLED, COMPONENTS, ENSEMBLE, NETWORKS, RECOGNIZER, STEPS
 from trident.entities.called_networks import NETWORKS_FILE, Networks, read_networks
 from trident.errors import SetupError
 from trident.layout import CODE_FILE
@@ -31,7 +31,7 @@ from trident.model_config import (
     served_versions,
 )
 from trident.pbtxt import with_pins, with_served_versions
-from trident.rollout.release import CALLED, COMPONENTS, RECOGNIZER, STEPS, check_component
+from trident.rollout.release import check_component
 
 ORIGIN_FILE = "origin.json"
 """In the folder of a recognizer version that a rollout has made: from which version its code is."""

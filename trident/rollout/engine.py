@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from trident.contract import ENSEMBLE
+from trident.contract import ENSEMBLE, STEPS
 from trident.errors import SetupError, TridentError
 from trident.rollout import canary, control, journal
 from trident.rollout.digests import digest_of
@@ -20,7 +20,7 @@ from trident.rollout.disk import Repository
 from trident.rollout.journal import Journal, Record
 from trident.rollout.memory import memory_of
 from trident.rollout.plan import Plan, new_id, plan_of
-from trident.rollout.release import STEPS, Release
+from trident.rollout.release import Release
 from trident.rollout.serving import ServerLost, Serving, ServingError
 
 PREFLIGHT, LOAD, SHADOW, CANARY, FLIP, WATCH = "preflight", "load", "shadow", "canary", "flip", "watch"
@@ -182,7 +182,7 @@ class Rollout:
         try:
             # A canary of the time before answers with two releases; nobody watches it any more.
             if control.pins_in_memory(self._serving) is None:
-                canary.end(self._serving)
+                canary.end(self._serving, self._repository.config(ENSEMBLE))
         except ServingError as exc:
             raise self._interrupted(plan, exc) from exc
         return self._carry_out(plan, committed=now == plan.after)
@@ -259,19 +259,16 @@ class Rollout:
 
     def _load(self, plan: Plan) -> Passed:
         control.check_pins(self._serving, self._repository, plan.before)
-        self._held |= (
-            {
+        if not self._touched:
+            self._held = frozenset(
                 change.component
                 for change in plan.changes
                 if change.after in control.in_memory(self._serving, change.component)
-            }
-            if not self._touched
-            else frozenset()
-        )
+            )
         self._journal.append(plan.id, journal.LOADING, held=sorted(self._held))
         self._touched = True
         # The way back of the rollout before this one ends here: at most two releases are in memory.
-        kept: dict[str, Collection[int]] = {name: {plan.before[name], plan.after[name]} for name in plan.before}
+        kept = {name: {plan.before[name], plan.after[name]} for name in plan.before}
         settled = control.settle(self._serving, self._repository, kept)
         for name, version in settled.retired:
             self._progress.tell(f"{name} {version} retired: it was the way back of an earlier rollout")
@@ -286,8 +283,8 @@ class Rollout:
         if not self._serving.ready(ENSEMBLE):
             raise Stopped(f"{ENSEMBLE} is not ready after the load: the old version is loaded again")
         parts = [
-            (f"{name} {plan.after[name]} was there" if name in self._held else f"{name} {plan.after[name]}")
-            + (f" in {facts['seconds']:.1f} s" if name not in self._held else "")
+            f"{name} {plan.after[name]} "
+            + ("was there" if name in self._held else f"in {facts['seconds']:.1f} s")
             + (f", {facts['memory_mb']:.0f} MB" if facts["memory_mb"] else "")
             for name, facts in loaded.items()
         ]
@@ -305,12 +302,12 @@ class Rollout:
 
     def _follow(self, plan: Plan) -> Passed:
         began = time.monotonic()
-        control.answer_from_disk(self._serving, self._repository)
+        canary.answer_from_disk(self._serving, self._repository.config(ENSEMBLE))
         flip_ms = 1000 * (time.monotonic() - began)
         self._verify(plan.after)
         self._note(plan, journal.FLIPPED, flip_ms=round(flip_ms, 1))
         with contextlib.suppress(ServingError):
-            canary.end(self._serving)  # and with it the candidate
+            canary.let_companions_go(self._serving)
         return Passed(f"the server follows in {flip_ms:.0f} ms; answers name the new versions", {"flip_ms": flip_ms})
 
     def _verify(self, release: Release) -> None:
@@ -379,7 +376,7 @@ class Rollout:
         with contextlib.suppress(*_GONE_WRONG):
             release = self._repository.release()
             if self._touched and control.pins_in_memory(self._serving) != {name: release[name] for name in STEPS}:
-                control.answer_from_disk(self._serving, self._repository)
+                canary.answer_from_disk(self._serving, self._repository.config(ENSEMBLE))
         self._note(plan, journal.INTERRUPTED)
 
     def _interrupted(self, plan: Plan, exc: BaseException, because: str = "") -> Interrupted:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from trident.contract import ENSEMBLE
+from trident.contract import EMBEDDER, ENSEMBLE, RECOGNIZER
 from trident.entities.gallery import Snapshot
 from trident.entities.plates import plate_score, plate_text
 from trident.fusion.taxonomy import load_taxonomy
@@ -21,7 +21,6 @@ from trident.provenance import unpack
 from trident.rollout import agreement
 from trident.rollout.agreement import Boxes, CanonicalPixels, Classes, Entities, Fused, Reading, mean, pool_boxes
 from trident.rollout.limits import Limits, Metric, limited
-from trident.rollout.release import RECOGNIZER
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 
@@ -62,7 +61,7 @@ def judge_of(component: str, *, thresholds: tuple[float, float], gallery: Snapsh
     """
     if component in _DETECTORS:
         return DetectorJudge(component)
-    if component == "face_embedder":
+    if component == EMBEDDER:
         return EmbedderJudge(thresholds, gallery)
     if component in _SIMPLE:
         return _SIMPLE[component]()
@@ -246,7 +245,7 @@ class EmbedderJudge:
 
     def metrics(self, limits: Limits) -> list[Metric]:
         """See ``Judge``."""
-        name, count = "face_embedder", len(self._old)
+        name, count = EMBEDDER, len(self._old)
         if not count:
             return [limited(limits, "identity_verdicts", name, None, (0, "pairs of faces"))]
         old, new = np.stack(self._old), np.stack(self._new)

@@ -98,13 +98,19 @@ class Limits:
                 raise SetupError(
                     f"limit: expected NAME=VALUE with one of the names {', '.join(self.names())}, got {setting!r}"
                 )
-            try:
-                values[name] = float(text)
-            except ValueError:
-                values[name] = math.nan
-            if not math.isfinite(values[name]) or values[name] < 0:
-                raise SetupError(f"limit {name}: expected a number of 0 or more, got {text!r}")
+            values[name] = limit_value(name, text)
         return replace(self, **values)
+
+
+def limit_value(name: str, text: str) -> float:
+    """The value of a limit. Raises SetupError unless it is a number of 0 or more."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or value < 0:
+        raise SetupError(f"limit {name}: expected a number of 0 or more, got {text!r}")
+    return value
 
 
 def _field(name: str) -> Field[Any]:

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from trident.contract import CALLED, EMBEDDER, RECOGNIZER, STEPS
 from trident.errors import SetupError
 from trident.rollout.disk import Repository
 from trident.rollout.journal import DONE, Record
-from trident.rollout.release import CALLED, EMBEDDER, RECOGNIZER, STEPS, Change, Release, changes_between
+from trident.rollout.release import Change, Release, changes_between
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from trident.contract import ENSEMBLE, MODELS, NETWORKS
+from trident.contract import COMPONENTS, EMBEDDER, ENSEMBLE, MODELS, NETWORKS, RECOGNIZER
 from trident.errors import SetupError
 from trident.model_config import CONFIG_NAME, read_config
 from trident.rollout.consistency import repository_problems
@@ -22,7 +22,7 @@ from trident.rollout.preflight_gallery import examine_gallery
 from trident.rollout.preflight_limits import PreflightLimits
 from trident.rollout.preflight_networks import examine_network
 from trident.rollout.preflight_python import examine_fit, examine_python
-from trident.rollout.release import COMPONENTS, RECOGNIZER, Change, Release, changes_between
+from trident.rollout.release import Change, Release, changes_between
 
 _MIB = 2**20
 
@@ -87,7 +87,7 @@ def _findings(
             yield from examine_python(repository, configs[change.component], change, after, limits)
     yield from examine_fit(repository, before, after)
     for change in changes:
-        if change.component == "face_embedder":
+        if change.component == EMBEDDER:
             yield from examine_gallery(repository, configs.get(RECOGNIZER), change, gallery_url)
     yield from _room(repository, changes, limits.free_mib)
 

@@ -11,7 +11,7 @@ from trident.entities.gallery import Gallery, gallery_ready_for
 from trident.errors import SetupError
 from trident.model_config import string_parameters
 from trident.rollout.findings import Finding, Verdict
-from trident.rollout.preflight_networks import read_record
+from trident.rollout.record import read_record
 from trident.rollout.release import Change
 
 

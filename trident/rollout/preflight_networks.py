@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,28 +16,11 @@ from trident.layout import RECORD_FILE
 from trident.model_config import network_file
 from trident.rollout.findings import Finding, Verdict
 from trident.rollout.preflight_limits import PreflightLimits
+from trident.rollout.record import read_record
 from trident.rollout.release import Change
 from trident.rollout.trial import Subject, Trial, config_json, try_network
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-
-
-def read_record(version_folder: Path) -> dict[str, Any]:
-    """The ``model.json`` of a network version: its digest, the SHA-256 of its file, and where it comes from.
-
-    Raises:
-        SetupError: There is none, or it is not a JSON object.
-    """
-    file = version_folder / RECORD_FILE
-    try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as exc:
-        raise SetupError(f"{file}: expected the record that `make export` or `export.own` writes, got none") from exc
-    except (OSError, ValueError) as exc:
-        raise SetupError(f"{file}: expected a JSON object, got a file that cannot be read as one ({exc})") from exc
-    if not isinstance(record, dict):
-        raise SetupError(f"{file}: expected a JSON object, got {type(record).__name__}")
-    return record
 
 
 def examine_network(

@@ -11,6 +11,7 @@ from typing import Any
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from trident.component_digest import digest_of_component
+from trident.contract import CALLED, RECOGNIZER
 from trident.entities.called_networks import NETWORKS_FILE, read_networks
 from trident.entities.settings import Settings
 from trident.errors import SetupError
@@ -20,8 +21,8 @@ from trident.model_config import network_file, read_config, string_parameters
 from trident.preprocess import Limits
 from trident.rollout.findings import Finding, Verdict
 from trident.rollout.preflight_limits import PreflightLimits
-from trident.rollout.preflight_networks import read_record
-from trident.rollout.release import CALLED, RECOGNIZER, Change, Release
+from trident.rollout.record import read_record
+from trident.rollout.release import Change, Release
 from trident.rollout.trial import Subject, config_json, try_python
 
 _FUSION, _PREPROCESS = "fusion", "preprocess"

@@ -5,16 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from trident.contract import ENSEMBLE, ENTITY_PROVENANCE_ORDER, MODELS
+from trident.contract import COMPONENTS
 from trident.errors import SetupError
-
-RECOGNIZER, EMBEDDER = "entity_recognizer", "face_embedder"
-CALLED: tuple[str, ...] = ENTITY_PROVENANCE_ORDER[1:]
-"""Components that the entity recognizer calls. A version of the recognizer names the versions that it calls."""
-COMPONENTS: tuple[str, ...] = tuple(name for name in MODELS if name != ENSEMBLE)
-"""Everything that has versions of its own."""
-STEPS: tuple[str, ...] = tuple(name for name in COMPONENTS if name not in CALLED)
-"""Components that are steps of the ensemble, and pinned by its configuration."""
 
 Release = Mapping[str, int]
 """The version of each of ``COMPONENTS`` that answers."""

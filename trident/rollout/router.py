@@ -14,13 +14,13 @@ from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
-from trident.contract import ENSEMBLE, MODELS
+from trident.contract import ENSEMBLE, MODELS, STICKY
 from trident.errors import SetupError
-from trident.rollout import codes, routing
+from trident.rollout import error_codes, routing
 from trident.rollout.agreement import COMPARED_OUTPUTS, disagreement
+from trident.rollout.canary_record import WatchWriter
 from trident.rollout.routing import Answer, Routing, Served, Settings
-from trident.rollout.split import STICKY, sticky_key
-from trident.rollout.watch_file import WatchWriter
+from trident.rollout.split import sticky_key
 
 CODES = ("UNKNOWN", "INTERNAL", "NOT_FOUND", "INVALID_ARG", "UNAVAILABLE", "UNSUPPORTED", "ALREADY_EXISTS", "CANCELLED")
 LOGGED_FAILURES = 20
@@ -112,7 +112,7 @@ class TritonPythonModel:
             served = self._routing.answer(call.key(), partial(self._ask, call))
             response = self._to_response(served.answer, call.outputs)
         except Exception as error:  # noqa: BLE001 - without a response the caller would wait for ever
-            response = _failure(codes.INTERNAL, f"canary: {error!r}")
+            response = _failure(error_codes.INTERNAL, f"canary: {error!r}")
         try:
             sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
             if served is not None:
@@ -124,19 +124,19 @@ class TritonPythonModel:
 
     def _ask(self, call: Call, model: str, compare: bool) -> Answer:
         if call.is_cancelled():
-            return Answer(codes.CANCELLED, "the request was cancelled")
+            return Answer(error_codes.CANCELLED, "the request was cancelled")
         outputs = [*call.outputs, *(name for name in COMPARED_OUTPUTS if compare and name not in call.outputs)]
         try:
             response = call.to(model, outputs).exec()
         except pb_utils.TritonModelException as error:
-            return self._failed(model, codes.INTERNAL, str(error))
+            return self._failed(model, error_codes.INTERNAL, str(error))
         if response.has_error():
             failure = response.error()
             return self._failed(model, self._names.get(failure.code(), "UNKNOWN"), failure.message())
-        return Answer(codes.OK, content=response.output_tensors())
+        return Answer(error_codes.OK, content=response.output_tensors())
 
     def _failed(self, model: str, code: str, message: str) -> Answer:
-        code = codes.code_of(message, code)
+        code = error_codes.code_of(message, code)
         if model == self._settings.candidate and code not in routing.CALLERS_FAULT:
             self._log(message)
         # The caller asked the ensemble, and need not know of others.

@@ -14,7 +14,7 @@ from typing import Any
 
 from trident.errors import SetupError
 from trident.rollout import split
-from trident.rollout.codes import CANCELLED, INVALID_ARG, OK, UNAVAILABLE
+from trident.rollout.error_codes import CANCELLED, INVALID_ARG, OK, UNAVAILABLE
 
 STABLE, CANDIDATE = "stable", "candidate"
 """The two arms."""

@@ -10,11 +10,11 @@ from pathlib import Path
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from trident.contract import RECOGNIZER
 from trident.entities.gallery import URL_VARIABLE
 from trident.errors import SetupError
 from trident.model_config import CONFIG_NAME, read_config, string_parameters
 from trident.rollout.memory import processes_of
-from trident.rollout.release import RECOGNIZER
 
 
 def served_gallery_url(repository: Path, version: int) -> str | None:

@@ -21,18 +21,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trident.contract import CANDIDATE, ENSEMBLE
+from trident.contract import CALLED, CANDIDATE, ENSEMBLE, RECOGNIZER
 from trident.entities.gallery import Embeddings, Snapshot
 from trident.entities.pictures import Pictures
 from trident.entities.recognizer import recognize
 from trident.entities.settings import Settings
 from trident.entities.types import Identity
 from trident.errors import InvalidInput
+from trident.fusion.batch import fusion_inputs
 from trident.rollout.golden import GoldenPicture
 from trident.rollout.judges import Judge, judge_of
 from trident.rollout.labelled import Side, compare_quality, count_labelled
 from trident.rollout.limits import Limits, Metric, limited
-from trident.rollout.release import CALLED, RECOGNIZER, Release, changes_between
+from trident.rollout.release import Release, changes_between
 from trident.rollout.serving import ServerLost, Serving, ServingError
 from trident.rollout.shadow_result import NEW, OLD, ComparedPicture, Fault, Latency, Quality, ShadowResult
 from trident.rollout.soundness import unsound, versions_of
@@ -266,19 +267,7 @@ class _Shadow:
         classified = self._ask("classifier", OLD, scene, about)
         detected = self._ask("detector", OLD, canvas, about)
         recognized = self._ask(RECOGNIZER, OLD, pixels, about)
-        branches = {
-            "IMAGE_SIZE": pixels["IMAGE_SIZE"],
-            "CLASS_PROBABILITIES": classified["PROBABILITIES"],
-            "TOP_CLASSES": classified["TOP_CLASSES"],
-            "TOP_SCORES": classified["TOP_SCORES"],
-            **{f"DETECTOR_{name}": detected[name] for name in ("BOXES", "SCORES", "CLASSES", "NUM_BOXES")},
-            "ENTITIES": recognized["ENTITIES"],
-            "PREPROCESS_PROVENANCE": pixels["PROVENANCE"],
-            "CLASSIFIER_PROVENANCE": classified["PROVENANCE"],
-            "DETECTOR_PROVENANCE": detected["PROVENANCE"],
-            "ENTITY_PROVENANCE": recognized["PROVENANCE"],
-        }
-        self._both("fusion", branches, about)
+        self._both("fusion", fusion_inputs(pixels, classified, detected, recognized), about)
 
     def _both(self, component: str, tensors: Tensors, about: _Remarks) -> None:
         """Both versions with the same input, twice each as old, new, new, old: drifts of the machine cancel out."""

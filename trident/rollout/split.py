@@ -5,9 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-STICKY = "sticky"
-"""Request parameter that keeps a caller on one side, whatever it sends."""
-
 _POSITIONS = 2**64
 
 

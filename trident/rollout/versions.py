@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from trident.contract import CANDIDATE, ENSEMBLE, NETWORKS, STABLE
+from trident.contract import CANDIDATE, ENSEMBLE, NETWORKS, RECOGNIZER, STABLE, STEPS
 from trident.errors import SetupError
 from trident.layout import RECORD_FILE
 from trident.model_config import ensemble_pins, pinned_step
@@ -17,7 +17,7 @@ from trident.rollout.digests import digest_of
 from trident.rollout.disk import ORIGIN_FILE, Repository
 from trident.rollout.journal import DONE, RETIRED, Journal
 from trident.rollout.memory import memory_of
-from trident.rollout.release import RECOGNIZER, STEPS, changes_between
+from trident.rollout.release import changes_between
 from trident.rollout.serving import Serving, ServingError
 from trident_client.origins import origin_of
 

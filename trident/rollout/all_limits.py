@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 from trident.errors import SetupError
 from trident.rollout.canary_watch import CanaryLimits
-from trident.rollout.limits import Limits
+from trident.rollout.limits import Limits, limit_value
 from trident.rollout.preflight_limits import PreflightLimits
 from trident.rollout.watch import WatchLimits
 
@@ -70,11 +69,6 @@ def _changed(limits: _Section, section: str, settings: Sequence[str]) -> _Sectio
             raise SetupError(
                 f"limit: expected one of {', '.join(f'{section}.{n}' for n in known)}, got {section}.{name}"
             )
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value) or value < 0:
-            raise SetupError(f"limit {section}.{name}: expected a number of 0 or more, got {text!r}")
+        value = limit_value(f"{section}.{name}", text)
         values[name] = int(value) if isinstance(known[name].default, int) else value
     return replace(limits, **values)
