@@ -75,7 +75,7 @@ class Swap:
         return self.end - self.begin
 
 
-def options_for(golden: Path | None, gallery_url: str) -> Options:
+def options_for(golden: Path, gallery_url: str) -> Options:
     """A rollout that measures what it usually does and lets every version pass: some are there to swap with only."""
     limits = tuple(f"{name}={0.0 if Limits.at_least(name) else _NO_LIMIT}" for name in Limits.names())
     return Options(

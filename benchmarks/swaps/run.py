@@ -52,7 +52,7 @@ class Settings:
     rest_s: float = 5.0
     """Least time from the end of one swap to the begin of the next."""
     golden: Path | None = None
-    """Folder with pictures for the shadow; None for the default ones."""
+    """Folder with pictures for the shadow; None for those of the load, which are few and have a face or plate each."""
     seed: int = 0
     repository: Path = DEFAULT_REPOSITORY
 
@@ -138,7 +138,7 @@ def _measure(settings: Settings, folder: Path, tell: Callable[[str], None]) -> R
         tell(f"An open loop of {rate:.2f} requests a second; {settings.requests} take {seconds / 60:.1f} minutes.")
         # Half as long again, for swaps that take their time; it is stopped when both numbers are reached.
         plan = Plan(seconds=min(LONGEST_S, 1.5 * seconds + 60 * settings.swaps), rate=rate, seed=settings.seed)
-        options, begin = options_for(settings.golden, gallery), time.time()
+        options, begin = options_for(settings.golden or photos, gallery), time.time()
         with Load(server.grpc_url, pictures, plan, folder / "answers.jsonl") as load:
             step_back()  # as `trident rollout` does; the server and the load keep their priority
             swapping = _Swapping(repository, serving, options, load, Scale(name, [os.getpid(), load.pid]), tell)
