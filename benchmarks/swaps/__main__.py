@@ -30,7 +30,7 @@ _DEFAULT = Settings()
 @click.option(
     "--golden",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Pictures for the shadow. [default: the four of the load]",
+    help="Pictures for the shadow. [default: two of the load's]",
 )
 @click.option("--seed", default=_DEFAULT.seed, help="Of the arrivals and of the choice of pictures.")
 @click.option(

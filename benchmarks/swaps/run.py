@@ -52,7 +52,7 @@ class Settings:
     rest_s: float = 5.0
     """Least time from the end of one swap to the begin of the next."""
     golden: Path | None = None
-    """Folder with pictures for the shadow; None for those of the load, which are few and have a face or plate each."""
+    """Folder with pictures for the shadow; None for two of the load's, which have a face and a plate each."""
     seed: int = 0
     repository: Path = DEFAULT_REPOSITORY
 
@@ -124,6 +124,7 @@ def _measure(settings: Settings, folder: Path, tell: Callable[[str], None]) -> R
     photos = folder / "pictures"
     photos.mkdir()
     pictures = write_pictures(photos)
+    golden = settings.golden or _few(pictures, folder / "golden")
     gallery = f"sqlite:///{folder / 'gallery.db'}"
     begun = time.monotonic()
     server = TritonServer(repository.path, grpc_port=0, http_port=0, metrics_port=0, env={URL_VARIABLE: gallery})
@@ -138,7 +139,7 @@ def _measure(settings: Settings, folder: Path, tell: Callable[[str], None]) -> R
         tell(f"An open loop of {rate:.2f} requests a second; {settings.requests} take {seconds / 60:.1f} minutes.")
         # Half as long again, for swaps that take their time; it is stopped when both numbers are reached.
         plan = Plan(seconds=min(LONGEST_S, 1.5 * seconds + 60 * settings.swaps), rate=rate, seed=settings.seed)
-        options, begin = options_for(settings.golden or photos, gallery), time.time()
+        options, begin = options_for(golden, gallery), time.time()
         with Load(server.grpc_url, pictures, plan, folder / "answers.jsonl") as load:
             step_back()  # as `trident rollout` does; the server and the load keep their priority
             swapping = _Swapping(repository, serving, options, load, Scale(name, [os.getpid(), load.pid]), tell)
@@ -169,6 +170,14 @@ def _measure(settings: Settings, folder: Path, tell: Callable[[str], None]) -> R
         begin=begin,
         end=end,
     )
+
+
+def _few(pictures: Sequence[Path], folder: Path) -> Path:
+    """A folder with the first two. The shadow rests between its calls, so that sixteen would make hours of a run."""
+    folder.mkdir()
+    for picture in pictures[:2]:
+        (folder / picture.name).write_bytes(picture.read_bytes())
+    return folder
 
 
 def _saturated(
