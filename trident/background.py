@@ -12,6 +12,7 @@ import importlib
 import os
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -21,6 +22,7 @@ LOWEST = 19
 core, and all of a core that is idle."""
 
 _BESIDE_A_SERVER = 10
+_AUTOGROUP = Path("/proc/self/autogroup")
 
 THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Environment variables that say how many threads numerical libraries start; the launcher sets them to 1."""
@@ -33,6 +35,21 @@ def give_way() -> None:
     """
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST)
+
+
+def give_way_as_session() -> None:
+    """Lower this whole process, which leads a session of its own, beneath the processes of all other sessions.
+
+    Where Linux groups processes by session (``sched_autogroup_enabled``, usual outside of containers), each group gets
+    its share of the cores however low its processes' priorities are, unless the group itself is lowered. What cannot be
+    lowered stays as it is.
+    """
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, LOWEST)
+    # The file is that of the group: others of the session would be lowered with this process.
+    if os.getsid(0) == os.getpid():
+        with contextlib.suppress(OSError):
+            _AUTOGROUP.write_text(str(LOWEST), encoding="ascii")
 
 
 def step_back() -> None:

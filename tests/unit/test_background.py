@@ -86,6 +86,40 @@ class TestAtLowPriority:
         assert at_low_priority(niceness) == niceness()
 
 
+class TestGivingWayAsASession:
+    """In a process of its own, as it cannot be undone."""
+
+    @staticmethod
+    def said(code: str, *, own_session: bool) -> list[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", f"from trident.background import give_way_as_session\n{code}"],
+            capture_output=True,
+            text=True,
+            check=True,
+            start_new_session=own_session,
+        )
+        return done.stdout.split()
+
+    @pytest.mark.skipif(not background._AUTOGROUP.exists(), reason="this kernel does not group processes by session")
+    @pytest.mark.parametrize("own_session", [True, False], ids=["of its own", "of others too"])
+    def test_the_group_of_a_session_is_lowered_only_if_it_is_its_own(self, own_session: bool) -> None:
+        before, after = self.said(
+            "from trident.background import _AUTOGROUP as group\n"
+            "def priority(): return group.read_text().split()[-1]\n"
+            "print(priority()); give_way_as_session(); print(priority())",
+            own_session=own_session,
+        )
+        assert after == (str(LOWEST) if own_session else before)
+
+    def test_the_process_is_lowered_where_there_are_no_groups(self) -> None:
+        code = (
+            "import os, pathlib\nfrom trident import background\n"
+            "background._AUTOGROUP = pathlib.Path('/proc/self/no-such-file/autogroup')\n"
+            "give_way_as_session(); print(os.getpriority(os.PRIO_PROCESS, 0))"
+        )
+        assert self.said(code, own_session=True) == [str(LOWEST)]
+
+
 class TestImport:
     @pytest.mark.usefixtures("single_threaded")
     def test_happens_at_low_priority(self, heavy_module: str) -> None:

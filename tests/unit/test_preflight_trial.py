@@ -363,10 +363,13 @@ def test_the_trial_has_the_lowest_priority_and_its_limits(repository, tmp_path, 
         "from trident.rollout import trial_process\n"
         "trial_process.keep_within(json.load(sys.stdin))\n"
         "limits = [resource.getrlimit(one)[0] for one in (resource.RLIMIT_CPU, resource.RLIMIT_AS)]\n"
-        "print(json.dumps({'facts': {'nice': os.nice(0), 'limits': limits, 'alarm': signal.alarm(0)}, 'done': True}))",
+        "leads = os.getsid(0) == os.getpid()\n"
+        "facts = {'nice': os.nice(0), 'limits': limits, 'alarm': signal.alarm(0), 'leads': leads}\n"
+        "print(json.dumps({'facts': facts, 'done': True}))",
     )
     limits = TrialLimits(cpu_s=7, wall_s=100, memory_mib=3000)
     trial = try_network(subject(repository, repository / "classifier" / "1"), limits)
     assert trial.facts["nice"] == 19
+    assert trial.facts["leads"], "a session of its own, or its priority does not count beside other sessions"
     assert trial.facts["limits"] == [7, 3000 * 2**20]
     assert 90 < trial.facts["alarm"] <= 101

@@ -127,6 +127,7 @@ def _run(module: str, subject: Subject, limits: TrialLimits) -> Trial:
                 env=_environment(),
                 timeout=limits.wall_s,
                 check=False,
+                start_new_session=True,  # so that its priority counts beside a server's
             )
             output, code = done.stdout, done.returncode
         except subprocess.TimeoutExpired as exc:

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn, TextIO
 
+from trident.background import give_way_as_session
 from trident.rollout.findings import Verdict
 
 _MIB = 2**20
@@ -59,7 +60,7 @@ class Report:
 
 def keep_within(request: dict[str, Any]) -> None:
     """Give this process the lowest priority, and the limits of the request: ``cpu_s``, ``wall_s``, ``memory_mib``."""
-    os.nice(19)
+    give_way_as_session()
     cpu = max(1, round(request["cpu_s"]))
     memory = int(request["memory_mib"]) * _MIB
     resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 5))
