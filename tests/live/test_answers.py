@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import time
 import urllib.request
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,6 @@ import pytest
 import tritonclient.grpc as grpcclient
 from PIL import Image
 
-from tests import pictures
 from tests.asking import PHOTOS, Answer, Ask, analyze, image_input
 from trident.contract import ENSEMBLE, MODELS
 from trident.launcher import TritonServer
@@ -236,37 +234,13 @@ class TestManyClients:
 
 
 class TestBadPictures:
-    @pytest.mark.parametrize(
-        ("encoded", "sentence"),
-        [
-            pytest.param(b"", "got no bytes", id="nothing"),
-            pytest.param(b"plainly no picture", "JPEG, PNG, WebP, BMP or TIFF", id="text"),
-            pytest.param((PHOTOS / "rocket.jpg").read_bytes()[:20000], "cut short or damaged", id="truncated"),
-            pytest.param((PHOTOS / "no_time_for_that_tiny.gif").read_bytes(), "GIF", id="GIF"),
-        ],
-    )
-    def test_it_is_refused_with_a_sentence(self, ask: Ask, encoded: bytes, sentence: str) -> None:
-        with pytest.raises(grpcclient.InferenceServerException, match=sentence) as caught:
-            ask(encoded)
-        assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"
-
-    def test_a_forged_size_is_refused_before_anything_is_decoded(self, ask: Ask) -> None:
-        begin = time.monotonic()
-        with pytest.raises(grpcclient.InferenceServerException, match="30000") as caught:
-            ask(pictures.forged("JPEG", 30000, 30000))
-        assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"
-        assert time.monotonic() - begin < 2
+    """Of every kind: ``test_bad_input.py``."""
 
     def test_one_bad_picture_fails_its_request_and_is_named(self, ask: Ask, photo: Photo) -> None:
         """A caller who wants an answer for every picture sends each in a request of its own, as the client does."""
         with pytest.raises(grpcclient.InferenceServerException, match=r"picture 1 of 3\b") as caught:
             ask(photo("chelsea.png"), b"no picture", photo("coffee.png"))
         assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"
-
-    def test_the_server_goes_on_afterwards(self, ask: Ask, photo: Photo) -> None:
-        with pytest.raises(grpcclient.InferenceServerException):
-            ask(b"no picture")
-        assert ask(photo("chelsea.png"))[0]["categories"][0]["name"] == "cat"
 
 
 class TestPlainProtocol:
