@@ -11,6 +11,7 @@ from trident.errors import TridentError
 
 _COMMANDS = {
     "analyze": "trident_client.commands:analyze",
+    "explain": "trident.commands.explain:explain",
     "gallery": "trident.commands.gallery:gallery",
     "retire": "trident.commands.rollout:retire",
     "rollback": "trident.commands.rollout:rollback",

@@ -206,7 +206,7 @@ class _Pen:
     def _fitted(self, text: str) -> tuple[str, tuple[float, float]]:
         """The text, shortened until it fits into the picture, and the size of its label."""
         room = self.image.width - 2 * self._padding
-        text = _shortened(text, room, self.letters)
+        text = one_line(text, room, self.letters)
         return text, (self.letters.getlength(text) + 2 * self._padding, round(self.letters.size * 1.35))
 
     def _spot(
@@ -292,7 +292,7 @@ def _rows(
     rows: list[list[Placed]] = [[(0.0, title, _MUTED)]]
     x = indent
     for text, colour in chips:
-        fitted = _shortened(text, room - indent, letters)
+        fitted = one_line(text, room - indent, letters)
         width = letters.getlength(fitted)
         if x > indent and x + width > room:
             rows.append([])
@@ -302,7 +302,7 @@ def _rows(
     return rows
 
 
-def _shortened(text: str, room: float, letters: ImageFont.FreeTypeFont) -> str:
+def one_line(text: str, room: float, letters: ImageFont.FreeTypeFont) -> str:
     """The text on one line, its end replaced by … if it is longer than ``room`` pixels."""
     line = "".join(character if character.isprintable() else " " for character in text)
     line = _WORD_SPACE.sub(_SPACE, line)
