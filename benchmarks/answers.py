@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,6 +109,7 @@ class Latency:
 
     count: int
     p50: float
+    p90: float
     p95: float
     p99: float
     worst: float
@@ -122,8 +124,8 @@ def summarise(latencies_N: npt.NDArray[np.float64]) -> Latency | None:
     """Their percentiles; None of nothing."""
     if not len(latencies_N):
         return None
-    p50, p95, p99 = np.percentile(latencies_N, [50, 95, 99])
-    return Latency(len(latencies_N), float(p50), float(p95), float(p99), float(latencies_N.max()))
+    p50, p90, p95, p99 = map(float, np.percentile(latencies_N, [50, 90, 95, 99]))
+    return Latency(len(latencies_N), p50, p90, p95, p99, float(latencies_N.max()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,34 @@ def ratio_of_percentiles(
     low, high = np.percentile(resampled(during_N) / resampled(steady_M), [2.5, 97.5])
     value = np.percentile(during_N, percent) / np.percentile(steady_M, percent)
     return Ratio(float(value), float(low), float(high))
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """What 95 % of resamples lie between."""
+
+    low: float
+    high: float
+
+
+def interval_of_percentile(
+    values_N: npt.NDArray[np.float64], *, percent: float = 99.0, resamples: int = 1000, seed: int = 0
+) -> Interval | None:
+    """How sure a percentile is, of values in the order in which they came about; None of nothing.
+
+    Requests that follow each other share a queue, so whole stretches of neighbours are drawn, the end joined to the
+    beginning (circular block bootstrap; Politis and Romano 1992), each as long as the cube root of the number of values
+    (the order that suits a variance; Hall, Horowitz and Jing 1995). A queue near saturation stays long for longer than
+    that: there the interval is too narrow.
+    """
+    count = len(values_N)
+    if not count:
+        return None
+    length = math.ceil(count ** (1 / 3))
+    starts = np.random.default_rng(seed).integers(0, count, (resamples, math.ceil(count / length), 1))
+    drawn = ((starts + np.arange(length)) % count).reshape(resamples, -1)[:, :count]
+    low, high = np.percentile(np.percentile(values_N[drawn], percent, axis=1), [2.5, 97.5])
+    return Interval(float(low), float(high))
 
 
 def failures(answers: Sequence[Answer]) -> tuple[Answer, ...]:

@@ -17,32 +17,29 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
+from urllib.parse import urlsplit
 
 import click
-import grpc  # type: ignore[import-untyped]
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from tritonclient.grpc import service_pb2
 
 from benchmarks.answers import BAD_ANSWER, NOT_SENT, OK, Answers, failures, latencies, read_answers, summarise
+from benchmarks.transport import Failed, Grpc, Transport
 from trident.contract import ENSEMBLE
 from trident.errors import SetupError
 from trident_client.errors import SettingsError
 from trident_client.settings import address
-from trident_client.wire import analyze_request
 
-METHOD = "/inference.GRPCInferenceService/ModelInfer"
 LONGEST_S = 4 * 3600.0
 """No load runs longer."""
 MOST_REQUESTS = 1_000_000
-_CONNECTED_WITHIN_S = 10.0
 _MESSAGE_LENGTH = 300
 
 
@@ -74,6 +71,8 @@ class Plan:
     most_in_flight: int = 500
     """What is planned beyond that is not sent, and counts as failed."""
     model: str = ENSEMBLE
+    form: str | None = None
+    """Over HTTP: the field of a form that carries the picture; without one it is the body."""
 
     def __post_init__(self) -> None:
         if (self.rate is None) == (self.workers is None):
@@ -107,11 +106,19 @@ def arrival_times(plan: Plan, begin: float) -> Iterator[float]:
         yield moment
 
 
+def drawn_pictures(names: Iterable[str], seed: int) -> Iterator[str]:
+    """Which picture a load with that seed sends first, which second, and so on without end."""
+    ordered = sorted(names)
+    chance = random.Random(seed + 1)  # noqa: S311 - no secret
+    while True:
+        yield chance.choice(ordered)
+
+
 class Generator:
     """Sends the load of one plan. To be made and used on one event loop.
 
     Args:
-        url: ``host:port``.
+        url: ``host:port`` of a gRPC server, or ``http://…`` of what takes pictures by POST.
         pictures: Encoded pictures by name; which one is sent is drawn by the plan's seed.
         plan: What to do.
         sink: Takes one line a request.
@@ -134,20 +141,10 @@ class Generator:
         self._stopped = asyncio.Event()
         self._in_flight: set[asyncio.Task[None]] = set()
         self._number = 0
+        self._transport = transport_to(url, plan)
         # Written out once, so that sending costs next to nothing.
-        self._requests = [(name, _request(data, plan.model)) for name, data in sorted(pictures.items())]
-        self._chance = random.Random(plan.seed + 1)  # noqa: S311 - no secret
-        self._channel = grpc.aio.insecure_channel(
-            url,
-            [
-                ("grpc.max_send_message_length", -1),
-                ("grpc.max_receive_message_length", -1),
-                ("grpc.enable_retries", 0),
-            ],
-        )
-        self._infer = self._channel.unary_unary(
-            METHOD, request_serializer=None, response_deserializer=service_pb2.ModelInferResponse.FromString
-        )
+        self._requests = {name: self._transport.encode(data) for name, data in pictures.items()}
+        self._drawn = drawn_pictures(pictures, plan.seed)
 
     def stop(self) -> None:
         """Send nothing more; what is in flight is still recorded."""
@@ -160,18 +157,13 @@ class Generator:
             SetupError: No server answers.
         """
         try:
-            await self._connect()
-            self._write({**asdict(self._plan), "unix_minus_monotonic": time.time() - self._clock()})
+            await self._transport.connect()
+            begin = time.time()
+            self._write({**asdict(self._plan), "begin": begin, "unix_minus_monotonic": begin - self._clock()})
             await (self._open() if self._plan.rate is not None else self._closed())
             await asyncio.gather(*self._in_flight)
         finally:
-            await self._channel.close()
-
-    async def _connect(self) -> None:
-        try:
-            await asyncio.wait_for(self._channel.channel_ready(), _CONNECTED_WITHIN_S)
-        except TimeoutError:
-            raise SetupError("load: no server answers there: start one with `trident serve`, or say --url") from None
+            await self._transport.close()
 
     async def _open(self) -> None:
         for planned in arrival_times(self._plan, self._clock()):
@@ -208,18 +200,21 @@ class Generator:
 
     def _next(self) -> tuple[int, str, bytes]:
         self._number += 1
-        return self._number - 1, *self._chance.choice(self._requests)
+        name = next(self._drawn)
+        return self._number - 1, name, self._requests[name]
 
     async def _ask(self, number: int, name: str, request: bytes, planned: float) -> None:
         begun = {"number": number, "picture": name, "planned": planned, "sent": self._clock()}
         try:
-            response = await self._infer(request, timeout=self._plan.timeout_s)
-        except grpc.RpcError as error:
-            self._record(begun, self._clock(), error.code().name, error.details() or "")
+            response = await self._transport.ask(request, self._plan.timeout_s)
+        except Failed as failed:
+            self._record(begun, self._clock(), failed.code, failed.message)
             return
         done = self._clock()  # before reading: that is not the server's time
         try:
-            models = _models(response)
+            models = _models(self._transport.result(response))
+        except Failed as failed:
+            self._record(begun, done, failed.code, failed.message)
         except (ValueError, LookupError, TypeError) as error:
             self._record(begun, done, BAD_ANSWER, repr(error))
         else:
@@ -232,15 +227,18 @@ class Generator:
         self._sink.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-def _request(picture: bytes, model: str) -> bytes:
-    return bytes(analyze_request(picture, request_id="", tensors=False, model=model).SerializeToString())
+def transport_to(url: str, plan: Plan) -> Transport:
+    """How a load asks what is at ``url``: ``http://…`` means HTTP, all else gRPC."""
+    if url.startswith("http://"):
+        from benchmarks.peers.ask import Http  # noqa: PLC0415 - only who asks over HTTP needs its library
+
+        return Http(url, plan.form)
+    return Grpc(url, plan.model)
 
 
-def _models(response: Any) -> dict[str, Any]:
+def _models(text: bytes) -> dict[str, Any]:
     """What ``RESULT`` says of the models. Raises ValueError, LookupError or TypeError if it is no answer."""
-    index = [output.name for output in response.outputs].index("RESULT")
-    # BYTES on the wire: the length of the element in 4 bytes, then the element.
-    result = json.loads(response.raw_output_contents[index][4:])
+    result = json.loads(text)
     if result["schema"] != 1 or not result["models"]:
         raise ValueError(f"expected schema 1 and models, got {result['schema']!r} and {result['models']!r}")
     return dict(result["models"])
@@ -248,9 +246,12 @@ def _models(response: Any) -> dict[str, Any]:
 
 def check_loopback(url: str) -> None:
     """Raise SetupError unless the address is this machine's own."""
-    target = address(url).target
-    host = target.rpartition(":")[0].strip("[]")
-    if target.startswith("unix:") or host == "localhost":
+    if url.startswith("http://"):
+        host = urlsplit(url).hostname or ""
+    else:
+        target = address(url).target
+        host = "localhost" if target.startswith("unix:") else target.rpartition(":")[0].strip("[]")
+    if host == "localhost":
         return
     try:
         if ipaddress.ip_address(host).is_loopback:
@@ -275,6 +276,7 @@ class Load:
             *("--arrivals", plan.arrivals, "--seed", str(plan.seed), "--timeout", str(plan.timeout_s)),
             *("--most-in-flight", str(plan.most_in_flight), "--model", plan.model),
             *(("--workers", str(plan.workers)) if plan.rate is None else ("--rate", str(plan.rate))),
+            *(() if plan.form is None else ("--form", plan.form)),
         ]
         self._command = [sys.executable, "-m", "benchmarks.load", "--while-input", *options, *map(str, pictures)]
         self._process: subprocess.Popen[bytes] | None = None
@@ -415,7 +417,11 @@ def _table(answers: Answers) -> Table:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.argument("pictures", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--url", default="127.0.0.1:8001", help="gRPC port of the server.")
+@click.option(
+    "--url",
+    default="127.0.0.1:8001",
+    help="gRPC port of the server; or http://…, which is asked by POST and answers with RESULT.",
+)
 @click.option("--rate", type=float, help="Requests a second: an open loop.")
 @click.option("--workers", type=int, help="Callers that wait for their answers: a closed loop.")
 @click.option("--seconds", default=30.0, help="How long to send.")
@@ -426,7 +432,8 @@ def _table(answers: Answers) -> Table:
 @click.option("--seed", default=0, help="Of the arrivals and of the choice of pictures.")
 @click.option("--timeout", "timeout_s", default=30.0, help="Deadline of a request in seconds.")
 @click.option("--most-in-flight", default=500, help="What is planned beyond that is not sent, and fails.")
-@click.option("--model", default=ENSEMBLE, help="What to ask.")
+@click.option("--model", default=ENSEMBLE, help="What to ask over gRPC.")
+@click.option("--form", help="Over HTTP: send a form with the picture in this field. [default: as the body]")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File for the records, JSON lines.")
 @click.option("--remote", is_flag=True, help="Allow a server on another machine. Ask its owner first.")
 @click.option(
@@ -446,7 +453,7 @@ def main(
         with tempfile.TemporaryDirectory(prefix="trident-load-") as folder:
             file = out or Path(folder) / "answers.jsonl"
             with file.open("w", encoding="utf-8", buffering=1) as sink:
-                asyncio.run(_run(address(url).target, encoded, plan, sink, while_input=while_input))
+                asyncio.run(_run(url, encoded, plan, sink, while_input=while_input))
             answers = read_answers(file)
     except (SetupError, SettingsError) as error:
         Console(stderr=True, highlight=False).print(f"[red]load:[/] {escape(str(error))}", soft_wrap=True)

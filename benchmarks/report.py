@@ -1,30 +1,54 @@
-"""What all benchmarks' reports have in common: what was measured on, and one HTML file that needs no network."""
+"""What all benchmarks' reports have in common: one HTML file that needs no network, and one JSON of the same name."""
 
 from __future__ import annotations
 
 import base64
 import io
 import json
-import os
-import platform
+import math
 import re
-import subprocess
-import sys
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from enum import StrEnum
 from html import escape
-from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmarks.circumstances import ROOT, circumstances, command_line, commit, processor, served_by
+from benchmarks.self_contained import check_self_contained
+from benchmarks.summary import Summary, SummaryTable
+from trident.errors import SetupError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ROOT = Path(__file__).resolve().parents[1]
-REPORTS = Path(__file__).resolve().parent / "reports"
-"""Where reports go; git ignores it."""
+__all__ = [
+    "REPORTS",
+    "ROOT",
+    "Outcome",
+    "Summary",
+    "SummaryTable",
+    "check_figures",
+    "circumstances",
+    "command_line",
+    "commit",
+    "facts_table",
+    "heading",
+    "image",
+    "page",
+    "paragraph",
+    "png",
+    "processor",
+    "report_stem",
+    "served_by",
+    "table",
+    "verdict",
+    "write",
+]
 
-_LIBRARIES = ("nvidia-pytriton", "onnxruntime", "numpy", "opencv-python-headless", "grpcio", "tritonclient")
+REPORTS = ROOT / "benchmarks" / "reports"
+"""Where reports go; git ignores it."""
 
 _STYLE = """
 :root { color-scheme: light; --line: #d8dde3; --soft: #5b6672; --ok: #1a7f37; --bad: #b42318; }
@@ -40,54 +64,20 @@ code, pre { font: .85rem ui-monospace, monospace; } pre { overflow-x: auto; back
 div.wide { overflow-x: auto; }
 """
 
-
-def commit() -> str | None:
-    """The commit of this clone, marked where files differ from it; None outside of one."""
-    asked = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return asked.stdout.strip() or None
+_KIND = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_FACTS = ("command", "commit", "date", "machine", "load_average")
+"""What the circumstances of a report must say, so that they can be told of it."""
+_MACHINE = ("processor", "cores")
 
 
-def processor() -> str:
-    """What the processor calls itself."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+class Outcome(StrEnum):
+    """What became of a run, under ``outcome`` in its JSON; a report without it is of a run that finished."""
 
-
-def circumstances(command: str) -> dict[str, Any]:
-    """All that one needs to measure the same again: commit, machine, versions, command, date, and how busy it was."""
-    versions = {}
-    for name in _LIBRARIES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return {
-        "command": command,
-        "commit": commit(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {
-            "processor": processor(),
-            "cores": len(os.sched_getaffinity(0)),
-            "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
-            "platform": platform.platform(),
-        },
-        "python": platform.python_version(),
-        "versions": versions,
-        "load_average": [round(value, 2) for value in os.getloadavg()],
-    }
-
-
-def command_line(module: str) -> str:
-    """How this process was called, as one would type it."""
-    return " ".join([".venv/bin/python -m", module, *sys.argv[1:]])
+    FINISHED = "finished"
+    FAILED = "failed"
+    """It came to its end, and what it measured does not count, or shows that something is broken."""
+    UNFINISHED = "unfinished"
+    """It was broken off."""
 
 
 def report_stem(what: str, facts: Mapping[str, Any]) -> str:
@@ -121,12 +111,16 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, kind: str =
 
 
 def facts_table(facts: Mapping[str, Any]) -> str:
-    """Names and values; a mapping among the values becomes one line."""
+    """Names and values; a mapping among the values becomes one line, None what is unknown."""
 
     def text(value: Any) -> str:
+        if value is None:
+            return "unknown"
         if isinstance(value, Mapping):
-            return ", ".join(f"{name} {text(one)}" for name, one in value.items())
-        return ", ".join(map(text, value)) if isinstance(value, list | tuple) else str(value)
+            return ", ".join(f"{name} {text(one)}" for name, one in value.items()) or "none"
+        if isinstance(value, list | tuple):
+            return ", ".join(map(text, value)) or "none"
+        return str(value)
 
     return table(("", ""), [(name.replace("_", " "), text(value)) for name, value in facts.items()], kind="facts")
 
@@ -155,10 +149,73 @@ def page(title: str, lead: str, parts: Iterable[str]) -> str:
     )
 
 
+def check_figures(figures: Mapping[str, Any]) -> None:
+    """Check that a report's JSON says what it is, what it was measured on, and what it comes to.
+
+    Raises:
+        SetupError: ``what``, ``circumstances`` or ``summary`` is missing or is not as it must be.
+    """
+    what = figures.get("what")
+    if not isinstance(what, str) or not _KIND.fullmatch(what):
+        raise SetupError(f"a report's what: expected its kind, such as latency-curve, got {what!r}")
+    facts = figures.get("circumstances")
+    missing = [name for name in _FACTS if not isinstance(facts, Mapping) or name not in facts]
+    if missing:
+        raise SetupError(
+            f"the {what} report's circumstances: expected what report.circumstances gives, "
+            f"got none of {', '.join(missing)}"
+        )
+    machine = facts["machine"] if isinstance(facts, Mapping) else None
+    if not isinstance(machine, Mapping) or any(name not in machine for name in _MACHINE):
+        raise SetupError(f"the {what} report's machine: expected {' and '.join(_MACHINE)}, got {machine!r:.200}")
+    Summary.from_json(figures.get("summary"))
+    if (outcome := figures.get("outcome", Outcome.FINISHED)) not in list(Outcome):
+        raise SetupError(f"the {what} report's outcome: expected one of {', '.join(Outcome)}, got {outcome!r}")
+
+
 def write(stem: str, html: str, figures: Mapping[str, Any], folder: Path = REPORTS) -> tuple[Path, Path]:
-    """Write ``<stem>.html`` and ``<stem>.json``; gives both paths."""
+    """Write ``<stem>.html`` and ``<stem>.json``; gives both paths.
+
+    In the JSON a number that is none becomes null, numpy's values and paths become plain ones.
+
+    Args:
+        stem: What ``report_stem`` gives.
+        html: What ``page`` gives.
+        figures: Everything as JSON: ``what``, ``circumstances``, ``settings``, the figures, ``summary``.
+        folder: Where to; it is made where it is missing.
+
+    Raises:
+        SetupError: The files are written, but the JSON lacks something, see ``check_figures``, or the page would ask
+            the network for something, or does not say by which command and at which commit it was measured.
+    """
+    text = json.dumps(_plain(figures), indent=2, ensure_ascii=False, allow_nan=False)
     folder.mkdir(parents=True, exist_ok=True)
     as_html, as_json = folder / f"{stem}.html", folder / f"{stem}.json"
     as_html.write_text(html, encoding="utf-8")
-    as_json.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    as_json.write_text(text + "\n", encoding="utf-8")
+    # After writing: a run of an hour is not to be lost for a fault of its summary.
+    check_figures(figures)
+    check_self_contained(html)
+    facts = figures["circumstances"]
+    missing = [name for name in ("command", "commit") if escape(str(facts[name] or "")) not in html]
+    if missing:
+        raise SetupError(
+            f"the {figures['what']} report's page: expected what it was measured on, got none of {', '.join(missing)}: "
+            "show report.facts_table(facts)"
+        )
     return as_html, as_json
+
+
+def _plain(value: Any) -> Any:
+    """As ``json.dumps`` takes it."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

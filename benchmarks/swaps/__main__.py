@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmarks import report
-from benchmarks.swaps.page import Figures, group_row, to_html, to_json, work_out
+from benchmarks import report, verdict
+from benchmarks.swaps.figures import Figures, group_row, work_out
+from benchmarks.swaps.page import WHAT, to_html, to_json
 from benchmarks.swaps.repository import ORDER
 from benchmarks.swaps.run import Run, Settings, measure
 from trident.errors import TridentError
@@ -82,12 +83,11 @@ def main(
         )
         run = measure(settings, lambda line: console.print(escape(line), soft_wrap=True))
         figures = work_out(run)
+        stem = report.report_stem(WHAT, facts)
+        as_html, as_json = report.write(stem, to_html(run, figures, facts), to_json(run, figures, facts), out)
     except TridentError as error:
         Console(stderr=True, highlight=False).print(f"[red]swaps:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(1)
-    as_html, as_json = report.write(
-        report.report_stem("swaps", facts), to_html(run, figures, facts), to_json(run, figures, facts), out
-    )
     show(console, run, figures)
     console.print(f"Report: {as_html}\nFigures: {as_json}", soft_wrap=True)
     if not figures.passed:
@@ -103,9 +103,7 @@ def show(console: Console, run: Run, figures: Figures) -> None:
         cells = group_row(group)
         table.add_row(*cells[:8], *cells[9:])  # without the medians' ratio, for which there is no room
     console.print(table)
-    for verdict in figures.verdicts:
-        mark = "[green]✓[/]" if verdict.good else "[red]✗[/]"
-        console.print(f"{mark} {escape(verdict.sentence)}", soft_wrap=True)
+    verdict.show(console, figures.verdicts)
 
 
 if __name__ == "__main__":

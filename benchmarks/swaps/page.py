@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -12,107 +12,25 @@ import numpy as np
 from benchmarks import report
 from benchmarks.answers import failures
 from benchmarks.swaps import plots
-from benchmarks.swaps.resources import FLAT_MB, Growth, growth
+from benchmarks.swaps.figures import GROUP_HEADINGS, Figures, group_row, summary
+from benchmarks.swaps.resources import Growth
 from benchmarks.swaps.run import Run
 from benchmarks.swaps.timeline import Wrong
-from benchmarks.swaps.windows import ALL, Group, Requests, groups
+from benchmarks.swaps.windows import Group, Requests
 
-AIM = 1.5
-"""Largest ratio of p99 during swaps to steady p99 that is aimed at."""
+WHAT = "swaps"
+"""The kind of the report."""
 _MOST_LISTED = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """One thing that a run must show, or aims at."""
-
-    good: bool
-    sentence: str
-    required: bool = True
-    """Whether the benchmark has failed without it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """A run, worked out."""
-
-    steady: Group
-    components: list[Group]
-    phases: list[Group]
-    growths: list[Growth]
-    verdicts: list[Verdict]
-
-    @property
-    def passed(self) -> bool:
-        """Whether all that is required was shown."""
-        return all(verdict.good for verdict in self.verdicts if verdict.required)
-
-
-def work_out(run: Run) -> Figures:
-    """Everything that is counted out of the records of a run."""
-    requests = Requests(run.answers.records)
-    steady, components, phases = groups(requests, run.swaps, list(run.pairs))
-    cycle = 2 * len(run.pairs)
-    quantities = (
-        ("memory of all processes", "MB", [sample.memory_mb for sample in run.samples]),
-        ("memory of tritonserver", "MB", [sample.server_mb for sample in run.samples]),
-        ("file handles", "", [float(sample.handles) for sample in run.samples]),
-        ("shared-memory files", "", [float(sample.shm_files) for sample in run.samples]),
-        ("stub processes", "", [float(sample.stubs) for sample in run.samples]),
-    )
-    growths = [found for name, unit, values in quantities if (found := growth(name, unit, values, cycle)) is not None]
-    return Figures(steady, components, phases, growths, _verdicts(run, components, growths))
-
-
-def _verdicts(run: Run, components: Sequence[Group], growths: Sequence[Growth]) -> list[Verdict]:
-    count, failed = len(run.answers.records), failures(run.answers.records)
-    mixed = sum(wrong.mixed for wrong in run.wrong)
-    found = [
-        Verdict(not failed, f"{len(failed)} of {count} requests failed"),
-        Verdict(
-            not run.wrong,
-            f"{len(run.wrong)} answers with wrong versions or digests, {mixed} of them mixed from two releases",
-        ),
-        Verdict(
-            not run.failed_swap and len(run.swaps) == run.settings.swaps,
-            f"{len(run.swaps)} of {run.settings.swaps} swaps done"
-            + (f": {run.failed_swap}" if run.failed_swap else ""),
-        ),
-        Verdict(not run.orphans, f"{len(run.orphans)} processes or shared-memory files left after the server's end"),
-    ]
-    if run.changed:
-        found.append(
-            Verdict(False, f"files changed while it was measured, so digests prove nothing: {', '.join(run.changed)}")
-        )
-    if growths:
-        memory = growths[0]
-        found.append(
-            Verdict(
-                memory.difference <= FLAT_MB,
-                f"memory changed by {memory.difference:+.1f} MB from the first counted cycle to the last "
-                f"(at most {FLAT_MB:.0f}), {memory.per_swap:+.3f} MB a swap",
-            )
-        )
-    whole = next((group for group in components if group.name == ALL), None)
-    if whole is not None and whole.p99_ratio is not None:
-        ratio = whole.p99_ratio
-        found.append(
-            Verdict(
-                ratio.value <= AIM,
-                f"p99 during swaps is {ratio.value:.2f} times steady p99 (95 % of resamples: {ratio.low:.2f} to "
-                f"{ratio.high:.2f}; the aim is {AIM})",
-                required=False,
-            )
-        )
-    return found
 
 
 def to_json(run: Run, figures: Figures, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Everything but the single requests."""
     delays = [answer.delay_ms for answer in run.answers.records]
     return {
-        "verdicts": [asdict(verdict) for verdict in figures.verdicts],
-        **facts,
+        "what": WHAT,
+        "outcome": report.Outcome.FINISHED if figures.passed else report.Outcome.FAILED,
+        "circumstances": dict(facts),
+        "verdicts": [verdict.to_json() for verdict in figures.verdicts],
         "server": run.server,
         "settings": {
             **asdict(run.settings),
@@ -138,6 +56,7 @@ def to_json(run: Run, figures: Figures, facts: Mapping[str, Any]) -> dict[str, A
         "swaps": [asdict(swap) for swap in run.swaps],
         "samples": [asdict(sample) for sample in run.samples],
         "orphans": list(run.orphans),
+        "summary": summary(run, figures).to_json(),
     }
 
 
@@ -168,7 +87,7 @@ def to_html(run: Run, figures: Figures, facts: Mapping[str, Any]) -> str:
     ]
     pictures = [report.image(report.png(one.figure), one.about) for one in drawn]
     parts = [
-        *(report.verdict(verdict.good, verdict.sentence) for verdict in figures.verdicts),
+        *(verdict.to_html() for verdict in figures.verdicts),
         report.heading("Latency over time"),
         pictures[0],
         report.heading("During swaps against steady"),
@@ -194,29 +113,7 @@ def to_html(run: Run, figures: Figures, facts: Mapping[str, Any]) -> str:
 
 
 def _groups_table(first: str, shown: Sequence[Group]) -> str:
-    headings = (first, "swaps", "s each", "requests", "p50", "p95", "p99", "worst", "p50 ratio", "p99 ratio", "95 %")
-    return report.table(headings, [group_row(group) for group in shown])
-
-
-def group_row(group: Group) -> tuple[str, ...]:
-    """One line of the table of latencies."""
-    latency, ratio = group.latency, group.p99_ratio
-    return (
-        group.name,
-        str(group.swaps) if group.swaps else "",
-        f"{group.seconds:.2f}" if group.swaps else "",
-        *(
-            ("0", "", "", "", "")
-            if latency is None
-            else (
-                str(latency.count),
-                *(f"{value:.0f}" for value in (latency.p50, latency.p95, latency.p99, latency.worst)),
-            )
-        ),
-        "" if group.p50_ratio is None else f"{group.p50_ratio:.2f}",
-        "" if ratio is None else f"{ratio.value:.2f}",
-        "" if ratio is None else f"{ratio.low:.2f}–{ratio.high:.2f}",
-    )
+    return report.table((first, *GROUP_HEADINGS), [group_row(group) for group in shown])
 
 
 def _growth_part(growths: Sequence[Growth]) -> str:

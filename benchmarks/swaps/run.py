@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.answers import Answers
 from benchmarks.load import LONGEST_S, Load, Plan, saturated_rate
-from benchmarks.swaps.pictures import write_pictures
+from benchmarks.pictures import write_pictures
 from benchmarks.swaps.repository import ORDER, copy_repository, digests_on_disk, origins, second_versions
 from benchmarks.swaps.resources import Sample, Scale
 from benchmarks.swaps.rollouts import Swap, flips_of, options_for, swap
@@ -122,8 +122,7 @@ def _measure(settings: Settings, folder: Path, tell: Callable[[str], None]) -> R
     first, about = repository.release(), origins(repository, pairs)
     digests = digests_on_disk(repository)
     photos = folder / "pictures"
-    photos.mkdir()
-    pictures = write_pictures(photos)
+    pictures = write_pictures(photos, other_sizes=False)  # the shadow asks each of them in every swap
     golden = settings.golden or _few(pictures, folder / "golden")
     gallery = f"sqlite:///{folder / 'gallery.db'}"
     begun = time.monotonic()

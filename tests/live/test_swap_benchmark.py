@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from benchmarks import results, results_page
 from tests.tiny_trident import write_repository
 
 COMPONENTS = ("classifier", "plate_reader")
@@ -97,3 +99,15 @@ def test_the_repository_that_was_copied_is_as_it_was(finished):
     assert not (folder / "models" / "rollouts.jsonl").exists()
     assert "model_version: 2" not in (folder / "models" / "trident" / "config.pbtxt").read_text()
     assert sorted(path.name for path in (folder / "models" / "entity_recognizer").glob("[0-9]*")) == ["1", "2"]
+
+
+def test_the_report_makes_a_section_of_the_results(finished, figures):
+    """With ``--allow-dirty``: tests also run where something is not committed yet."""
+    _, folder = finished
+    options = ("--reports", str(folder / "reports"), "--out", str(folder / "RESULTS.md"), "--allow-dirty")
+    made = CliRunner().invoke(results.main, options)
+    assert made.exit_code == 0, made.output
+    (section,) = results_page.parse((folder / "RESULTS.md").read_text(encoding="utf-8"))
+    assert section.kind == figures["what"]
+    assert f"| all swaps | {SWAPS} |" in section.body
+    assert f"{figures['requests']} requests at " in section.body

@@ -194,12 +194,12 @@ def test_latency_counts_from_the_planned_moment(tmp_path):
 
     async def run(sink) -> None:
         generator = Generator(url, {"one": b"picture"}, Plan(seconds=5, rate=1000, requests=2), sink)
-        await generator._connect()
+        await generator._transport.connect()
         request = generator._next()[2]
         now = generator._clock()
         generator._write({"unix_minus_monotonic": 0.0})
         await generator._ask(0, "one", request, now - 3.0)
-        await generator._channel.close()
+        await generator._transport.close()
 
     sink = io.StringIO()
     with serving(RESULT) as (url, _):
@@ -222,7 +222,7 @@ def test_a_closed_loop_keeps_its_callers_busy(tmp_path):
 
 
 def test_no_server_is_said(tmp_path, monkeypatch):
-    monkeypatch.setattr("benchmarks.load._CONNECTED_WITHIN_S", 0.2)
+    monkeypatch.setattr("benchmarks.transport.CONNECTED_WITHIN_S", 0.2)
     with pytest.raises(SetupError, match="no server answers"):
         records("127.0.0.1:1", Plan(seconds=1, rate=1), tmp_path)
 

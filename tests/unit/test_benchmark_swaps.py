@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from datetime import UTC, datetime
 
@@ -10,7 +11,10 @@ import pytest
 
 from benchmarks import report
 from benchmarks.answers import OK, Answer, Answers
-from benchmarks.swaps.page import to_html, to_json, work_out
+from benchmarks.report import Outcome, Summary
+from benchmarks.self_contained import asks_network
+from benchmarks.swaps.figures import work_out
+from benchmarks.swaps.page import to_html, to_json
 from benchmarks.swaps.repository import ORDER
 from benchmarks.swaps.resources import Sample, growth
 from benchmarks.swaps.rollouts import Phase, Swap, flips_of, options_for, read_swap, targets_for
@@ -280,9 +284,10 @@ def test_too_few_cycles_say_nothing():
 
 def test_the_memory_of_this_process_can_be_weighed():
     before = pss_mb(os.getpid())
-    held = np.ones(20_000_000, dtype=np.uint8)
-    assert pss_mb(os.getpid()) - before == pytest.approx(20, abs=5)
-    assert held.sum() == 20_000_000
+    # Straight from the system: what earlier tests have freed would else be taken once more.
+    with mmap.mmap(-1, 20_000_000) as held:
+        held.write(b"x" * len(held))
+        assert pss_mb(os.getpid()) - before == pytest.approx(20, abs=5)
 
 
 def made_up_run(answers: list[Answer], **changes: object) -> Run:
@@ -308,7 +313,13 @@ def made_up_run(answers: list[Answer], **changes: object) -> Run:
     return Run(**{**values, **changes})
 
 
-FACTS = {"machine": {"processor": "one", "cores": 2}, "date": "2026-01-02T03:04:05+00:00", "commit": "abc"}
+FACTS = {
+    "command": "make bench-swap",
+    "commit": "abc",
+    "date": "2026-01-02T03:04:05+00:00",
+    "machine": {"processor": "one", "cores": 2},
+    "load_average": [0.0, 0.0, 0.0],
+}
 
 
 def test_a_good_run_passes_though_it_misses_the_aim():
@@ -359,6 +370,20 @@ def test_the_report_is_one_file_without_network(tmp_path):
     html, data = to_html(run, figures, FACTS), to_json(run, figures, FACTS)
     as_html, as_json = report.write("swaps", html, data, tmp_path)
     assert as_html.read_text().count("data:image/png;base64,") == 4
-    assert "http://" not in html
-    assert "https://" not in html
+    assert asks_network(html) == []
     assert '"rate_per_second": 4.0' in as_json.read_text()
+    assert '"what": "swaps"' in as_json.read_text()
+
+
+def test_the_summary_says_what_was_shown_and_what_was_missed():
+    run = made_up_run(made_up_answers(), failed_swap="it was\nstopped")
+    data = to_json(run, work_out(run), FACTS)
+    assert data["outcome"] == Outcome.FAILED
+    summary = Summary.from_json(data["summary"])
+    assert "✓ 0 of " in " ".join(summary.sentences)
+    assert any(sentence.startswith("✗ ") and "it was stopped" in sentence for sentence in summary.sentences)
+    steady = summary.tables[0].rows[0]
+    assert (steady[0], steady[3]) == ("steady", str(data["steady"]["latency"]["count"]))
+    assert to_json(made_up_run(made_up_answers()), work_out(made_up_run(made_up_answers())), FACTS)["outcome"] == (
+        Outcome.FINISHED
+    )
