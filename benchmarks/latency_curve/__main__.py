@@ -1,0 +1,138 @@
+"""``python -m benchmarks.latency_curve``: latency percentiles against offered load, up to saturation and over it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from benchmarks import report
+from benchmarks.latency_curve.page import HEADINGS, WHAT, row, to_html, to_json, verdicts
+from benchmarks.latency_curve.run import LEVELS, Run, Settings, measure
+from benchmarks.verdict import passed, show
+from trident.errors import TridentError
+from trident.layout import DEFAULT_REPOSITORY
+
+_DEFAULT = Settings()
+
+
+def _shares(context: click.Context, parameter: click.Parameter, text: str) -> tuple[float, ...]:
+    """Percentages with commas between, as shares."""
+    try:
+        return tuple(float(word) / 100 for word in text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"expected percentages with commas between, as 10,50,90, got {text!r}") from None
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.option(
+    "--levels",
+    default=",".join(f"{100 * level:g}" for level in LEVELS),
+    callback=_shares,
+    help="Percentages of the saturated rate to offer, in this order.",
+)
+@click.option("--requests", default=_DEFAULT.requests, help="How many a step has, on average.")
+@click.option(
+    "--longest", default=_DEFAULT.longest_s, help="Most seconds of a step; low rates then have fewer requests."
+)
+@click.option("--settle", default=_DEFAULT.settle_s, help="Seconds at the beginning of a step that do not count.")
+@click.option("--rest", default=_DEFAULT.rest_s, help="Seconds between two steps, once all is answered.")
+@click.option("--saturated", type=float, help="The saturated rate, requests a second. [default: it is measured]")
+@click.option("--saturation", default=_DEFAULT.saturation_s, help="Seconds to measure it for, before and after.")
+@click.option("--callers", default=_DEFAULT.callers, help="Callers that wait, to measure it with.")
+@click.option("--timeout", default=_DEFAULT.timeout_s, help="Deadline of a request in seconds.")
+@click.option(
+    "--most-in-flight", default=_DEFAULT.most_in_flight, help="What is planned beyond is not sent, and fails."
+)
+@click.option("--seed", default=_DEFAULT.seed, help="Of the arrivals and of the choice of pictures.")
+@click.option(
+    "--pictures",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder with pictures of your own. [default: the sample pictures]",
+)
+@click.option("--url", help="gRPC port of a server of this machine that runs already. [default: one is started]")
+@click.option(
+    "--model-repository",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=DEFAULT_REPOSITORY,
+    show_default="the project's",
+    help="What the server that is started serves.",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=report.REPORTS,
+    show_default="benchmarks/reports",
+    help="Folder for the report.",
+)
+def main(
+    *,
+    levels: tuple[float, ...],
+    requests: int,
+    longest: float,
+    settle: float,
+    rest: float,
+    saturated: float | None,
+    saturation: float,
+    callers: int,
+    timeout: float,
+    most_in_flight: int,
+    seed: int,
+    pictures: Path | None,
+    url: str | None,
+    model_repository: Path,
+    out: Path,
+) -> None:
+    """Offer one load after the other, and say how long the answers take: an open loop with Poisson arrivals.
+
+    The saturated rate is measured first, then shares of it are offered. With the defaults that takes about a quarter
+    of an hour; it says how long once the rate is known. Exit code 1: a request below the saturated rate failed.
+    """
+    console = Console(highlight=False)
+    # Before anything else, so that the load average is the machine's and not ours.
+    facts = report.circumstances(report.command_line("benchmarks.latency_curve"))
+    try:
+        settings = Settings(
+            levels=levels,
+            requests=requests,
+            longest_s=longest,
+            settle_s=settle,
+            rest_s=rest,
+            saturated=saturated,
+            saturation_s=saturation,
+            callers=callers,
+            timeout_s=timeout,
+            most_in_flight=most_in_flight,
+            seed=seed,
+            pictures=pictures,
+            repository=model_repository,
+            url=url,
+        )
+        run = measure(settings, lambda line: console.print(escape(line), soft_wrap=True))
+        paths = report.write(report.report_stem(WHAT, facts), to_html(run, facts), to_json(run, facts), out)
+    except TridentError as error:
+        Console(stderr=True, highlight=False).print(f"[red]latency-curve:[/] {escape(str(error))}", soft_wrap=True)
+        sys.exit(1)
+    _show(console, run)
+    console.print(f"Report: {paths[0]}\nFigures: {paths[1]}", soft_wrap=True)
+    if not passed(verdicts(run)):
+        sys.exit(1)
+
+
+def _show(console: Console, run: Run) -> None:
+    """The table, and what it comes to."""
+    table = Table(box=None, pad_edge=False, collapse_padding=True)
+    for heading in HEADINGS:
+        table.add_column(heading, justify="right" if heading else "left")
+    for step in run.steps:
+        table.add_row(*row(step))
+    console.print(table)
+    show(console, verdicts(run))
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m benchmarks.latency_curve")

@@ -1,0 +1,193 @@
+"""The report: the curve, its table, and what speaks against it, as one HTML file and as JSON."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from benchmarks import report
+from benchmarks.latency_curve import plots
+from benchmarks.latency_curve.run import Run, Settings
+from benchmarks.latency_curve.steps import ENOUGH_FOR_P99, Step
+from benchmarks.report import Summary, SummaryTable
+from benchmarks.verdict import Verdict, passed
+
+WHAT = "latency-curve"
+HEADINGS = (
+    *("% of saturated", "offered /s", "answered /s", "requests", "p50 ms", "p90", "p95", "p99", "95 %", "failed"),
+    *("generator p99 ms", ""),
+)
+_LATE_SHARE = 0.1
+"""Of p50: what the generator may be late at its p99."""
+_DRIFT = 0.1
+_OTHERS_CORES = 0.2
+
+
+def row(step: Step) -> tuple[str, ...]:
+    """One line of the table."""
+    latency, interval, delay = step.latency, step.p99_interval, step.delay
+    remarks = []
+    if not step.settled:
+        remarks.append("not settled")
+    if step.rests_on_few:
+        remarks.append("few")
+    return (
+        f"{100 * step.share:.0f}",
+        f"{step.offered:.2f}",
+        f"{step.achieved:.2f}",
+        str(step.requests),
+        *(
+            ("", "", "", "")
+            if latency is None
+            else (f"{value:.0f}" for value in (latency.p50, latency.p90, latency.p95, latency.p99))
+        ),
+        "" if interval is None else f"{interval.low:.0f}–{interval.high:.0f}",
+        ", ".join(f"{number} {code}" for code, number in step.codes.items()) or "0",
+        "" if delay is None else f"{delay.p99:.1f}",
+        ", ".join(remarks),
+    )
+
+
+def verdicts(run: Run) -> list[Verdict]:
+    """What the run shows, and whether the generator or the machine got in the way."""
+    below = [step for step in run.steps if step.share < 1]
+    failed, sent = sum(step.failed for step in below), sum(step.requests for step in below)
+    found = [Verdict(not failed, f"{failed} of {sent} requests below the saturated rate failed")]
+    if over := [step for step in run.steps if step.share >= 1]:
+        lost = sum(step.failed for step in over)
+        found.append(
+            Verdict(
+                not lost,
+                f"{lost} of {sum(step.requests for step in over)} requests at the saturated rate and over it failed",
+                required=False,
+            )
+        )
+    late = [step.delay.p99 / step.latency.p50 for step in run.steps if step.delay and step.latency]
+    if late:
+        found.append(
+            Verdict(
+                max(late) <= _LATE_SHARE,
+                f"the generator was late by at most {100 * max(late):.1f} % of a step's p50, at its own p99 "
+                f"(up to {100 * _LATE_SHARE:.0f} % it is not what was measured)",
+                required=False,
+            )
+        )
+    if run.saturated_after is not None:
+        drift = run.saturated_after / run.saturated - 1
+        found.append(
+            Verdict(
+                abs(drift) <= _DRIFT,
+                f"the saturated rate was {run.saturated:.2f} a second before the steps and {run.saturated_after:.2f} "
+                f"after them ({100 * drift:+.1f} %; within {100 * _DRIFT:.0f} % the shares mean what they say)",
+                required=False,
+            )
+        )
+    busy = [step.others_cores for step in run.steps if step.others_cores is not None]
+    if busy:
+        found.append(
+            Verdict(
+                max(busy) <= _OTHERS_CORES,
+                f"everything else on the machine kept at most {max(busy):.2f} cores busy during a step "
+                f"(up to {_OTHERS_CORES:.2f} it is the server that was measured)",
+                required=False,
+            )
+        )
+    return found
+
+
+def summary(run: Run) -> Summary:
+    """What of the run belongs into the results."""
+    settings = run.settings
+    how = "given" if settings.saturated is not None else f"by {settings.callers} callers that wait"
+    sentences = [
+        f"Requests at planned moments (Poisson arrivals, seed {settings.seed}), whether earlier ones had been answered "
+        f"or not; latency counts from the planned moment. {len(run.pictures)} pictures in turn at random, one a "
+        f"request. Saturated at {run.saturated:.2f} requests a second ({how}).",
+        "The interval holds 95 % of resamples of p99. Not settled: the queue would need longer than the step lasted to "
+        f"become what it is at this load, so the figures depend on the step's length. Few: fewer than {ENOUGH_FOR_P99} "
+        "answers, so p99 is all but the slowest of them.",
+        *(f"{verdict.sentence[0].upper()}{verdict.sentence[1:]}." for verdict in verdicts(run)),
+    ]
+    return Summary("Latency against offered load", sentences, [SummaryTable(HEADINGS, [row(one) for one in run.steps])])
+
+
+def to_json(run: Run, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """All figures."""
+    return {
+        "what": WHAT,
+        "outcome": report.Outcome.FINISHED if passed(verdicts(run)) else report.Outcome.FAILED,
+        "circumstances": dict(facts),
+        "settings": _settings(run.settings),
+        "verdicts": [verdict.to_json() for verdict in verdicts(run)],
+        "server": dict(run.server),
+        "pictures": list(run.pictures),
+        "saturated_per_second": run.saturated,
+        "saturated_per_second_after": run.saturated_after,
+        "steps": [_step(step) for step in run.steps],
+        "summary": summary(run).to_json(),
+    }
+
+
+def _settings(settings: Settings) -> dict[str, Any]:
+    return {
+        **asdict(settings),
+        "repository": str(settings.repository),
+        "pictures": None if settings.pictures is None else str(settings.pictures),
+    }
+
+
+def _step(step: Step) -> dict[str, Any]:
+    return {**asdict(step), "failed": step.failed, "settled": step.settled, "rests_on_few": step.rests_on_few}
+
+
+def to_html(run: Run, facts: Mapping[str, Any]) -> str:
+    """The page."""
+    lead = (
+        f"{sum(step.requests for step in run.steps)} requests in {len(run.steps)} steps, sent from a process of their "
+        f"own. {facts['machine']['processor']}, {facts['machine']['cores']} cores."
+    )
+    first, second, *_ = summary(run).sentences
+    parts = [
+        *(verdict.to_html() for verdict in verdicts(run)),
+        report.heading("Latency against offered load"),
+        plots.curve(run.steps, run.saturated).to_html(),
+        report.paragraph(first, "note"),
+        report.table(HEADINGS, [row(step) for step in run.steps]),
+        report.paragraph(second, "note"),
+        report.heading("Did the server keep up, and did the generator?"),
+        plots.checks(run.steps, run.saturated).to_html(),
+        report.paragraph(
+            "From the saturated rate on, the queue grows for as long as the step lasts: latency there says how long "
+            "that was. The generator runs on the same cores as the server; how late it was is part of the latency.",
+            "note",
+        ),
+        _steps_table(run.steps),
+        report.heading("Circumstances"),
+        report.facts_table(
+            {**facts, "settings": _settings(run.settings), "pictures": list(run.pictures), "server": run.server}
+        ),
+    ]
+    return report.page("Latency against offered load", lead, parts)
+
+
+def _steps_table(steps: Sequence[Step]) -> str:
+    rows = [
+        (
+            f"{100 * step.share:.0f}",
+            f"{step.seconds:.0f}",
+            "" if step.settling_s is None else f"{step.settling_s:.1f}",
+            str(step.unanswered),
+            *(("", "") if step.delay is None else (f"{step.delay.p50:.1f}", f"{step.delay.worst:.1f}")),
+            "" if step.others_cores is None else f"{step.others_cores:.2f}",
+        )
+        for step in steps
+    ]
+    headings = (
+        *("% of saturated", "seconds", "relaxation time, s", "in the queue at the end", "generator p50 ms", "worst"),
+        "cores kept busy by others",
+    )
+    codes = sum((Counter(step.codes) for step in steps), Counter[str]())
+    failed = ", ".join(f"{number} {code}" for code, number in sorted(codes.items())) or "none"
+    return report.table(headings, rows) + report.paragraph(f"Failed requests by code: {failed}.", "note")

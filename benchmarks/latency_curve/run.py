@@ -1,0 +1,204 @@
+"""The measurement: the saturated rate by callers that wait, then one open loop after the other."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks import report
+from benchmarks.answers import Answers
+from benchmarks.latency_curve.steps import Step, step_of
+from benchmarks.load import Load, Plan, check_loopback, saturated_rate
+from benchmarks.pictures import pictures_in, write_pictures
+from benchmarks.swaps.resources import Scale
+from trident.entities.gallery import URL_VARIABLE
+from trident.errors import SetupError
+from trident.launcher import TritonServer
+from trident.layout import DEFAULT_REPOSITORY
+
+LEVELS = tuple(number / 10 for number in range(1, 12))
+"""Shares of the saturated rate."""
+_MOST_OVER = 3.0
+_WARM_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What to measure."""
+
+    levels: tuple[float, ...] = LEVELS
+    """Shares of the saturated rate that are offered, one after the other."""
+    requests: int = 300
+    """For how many requests, on average, a step lasts."""
+    longest_s: float = 150.0
+    """No step lasts longer than that: the lowest ones have fewer requests."""
+    settle_s: float = 3.0
+    """Seconds at the beginning of a step that do not count."""
+    rest_s: float = 2.0
+    """From the last answer of a step to the beginning of the next."""
+    saturated: float | None = None
+    """Answers a second at most; None to measure it."""
+    saturation_s: float = 20.0
+    """How long to measure it, before the steps and again after them."""
+    callers: int = 8
+    """Who wait for their answers, while it is measured."""
+    timeout_s: float = 30.0
+    """Deadline of a request."""
+    most_in_flight: int = 200
+    """What is planned beyond that is not sent, and counts as failed."""
+    seed: int = 0
+    pictures: Path | None = None
+    """Folder with the pictures to send; None for the sample pictures."""
+    repository: Path = DEFAULT_REPOSITORY
+    url: str | None = None
+    """A server that runs already; None to start one."""
+
+    def __post_init__(self) -> None:
+        if not self.levels or not all(0 < level <= _MOST_OVER for level in self.levels):
+            got = ", ".join(f"{100 * level:g}" for level in self.levels) or "none"
+            raise SetupError(f"levels: expected percentages above 0, to {100 * _MOST_OVER:.0f}, got {got}")
+        for name, low, high in (
+            ("requests", 1, 100_000),
+            ("longest_s", 0.5, 3600),
+            ("settle_s", 0, 600),
+            ("rest_s", 0, 600),
+            ("saturation_s", 0.5, 600),
+            ("callers", 1, 1000),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise SetupError(f"{name}: expected {low:g} to {high:g}, got {value:g}")
+        if self.saturated is not None and not 0 < self.saturated <= 10_000:
+            raise SetupError(f"saturated: expected a rate above 0, to 10000, got {self.saturated:g}")
+        if self.url is not None:
+            check_loopback(self.url)
+
+    def window_s(self, rate: float) -> float:
+        """How long the window of a step at ``rate`` requests a second is."""
+        return min(self.longest_s, self.requests / rate)
+
+    def whole_s(self, saturated: float) -> float:
+        """How long all steps take together, if every request is answered at once."""
+        windows = sum(self.window_s(level * saturated) for level in self.levels)
+        return windows + len(self.levels) * (self.settle_s + self.rest_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What was measured."""
+
+    settings: Settings
+    server: Mapping[str, Any]
+    """What answered, as ``report.served_by`` tells it."""
+    pictures: tuple[str, ...]
+    """Names of the pictures that were sent."""
+    saturated: float
+    """Answers a second that the shares are of."""
+    saturated_after: float | None
+    """The same after the steps; None where it was given, or could not be measured any more."""
+    steps: tuple[Step, ...]
+
+
+def measure(settings: Settings, tell: Callable[[str], None]) -> Run:
+    """Measure.
+
+    Args:
+        settings: What.
+        tell: Is told what happens, a line at a time.
+
+    Raises:
+        TridentError: There is no server or no picture, or a request failed while the saturated rate was measured.
+    """
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trident-latency-curve-")))
+        pictures = write_pictures(folder / "pictures") if settings.pictures is None else pictures_in(settings.pictures)
+        if settings.url is not None:
+            loads = _Loads(settings.url, pictures, settings, folder, tell, None)
+        else:
+            begun = time.monotonic()
+            gallery = {URL_VARIABLE: f"sqlite:///{folder / 'gallery.db'}"}
+            server = stack.enter_context(
+                TritonServer(settings.repository, grpc_port=0, http_port=0, metrics_port=0, env=gallery)
+            )
+            tell(f"Triton answers after {time.monotonic() - begun:.1f} s.")
+            loads = _Loads(server.grpc_url, pictures, settings, folder, tell, str(server.name))
+        about = report.served_by(loads.url)
+        saturated = loads.saturated() if settings.saturated is None else loads.warmed(settings.saturated)
+        tell(f"{len(settings.levels)} steps, in about {settings.whole_s(saturated) / 60:.1f} minutes.")
+        steps = tuple(loads.step(number, level, saturated) for number, level in enumerate(settings.levels))
+        after = None
+        if settings.saturated is None:
+            try:
+                after = loads.saturated()
+            except SetupError as error:  # the steps are worth a report all the same
+                tell(f"The saturated rate could not be measured again: {error}")
+        return Run(settings, about, tuple(path.name for path in pictures), saturated, after, steps)
+
+
+@dataclass(frozen=True, slots=True)
+class _Loads:
+    """Loads for one server, one at a time."""
+
+    url: str
+    pictures: Sequence[Path]
+    settings: Settings
+    folder: Path
+    tell: Callable[[str], None]
+    name: str | None
+    """The server's, if it is our own."""
+
+    def warmed(self, saturated: float) -> float:
+        """Warm the server up, where the rate need not be measured."""
+        self._answers(Plan(seconds=_WARM_S, workers=self.settings.callers, seed=self.settings.seed), "warm")
+        return saturated
+
+    def saturated(self) -> float:
+        """Answers a second when there is always a request waiting."""
+        settings = self.settings
+        plan = Plan(seconds=_WARM_S + settings.saturation_s, workers=settings.callers, seed=settings.seed)
+        rate = saturated_rate(self._answers(plan, "closed")[0], leave_out_s=_WARM_S)
+        self.tell(f"Saturated at {rate:.2f} requests a second, with {settings.callers} callers.")
+        return rate
+
+    def step(self, number: int, level: float, saturated: float) -> Step:
+        """Offer one rate, wait until all is answered, and rest."""
+        settings, rate = self.settings, level * saturated
+        seconds = settings.window_s(rate)
+        plan = Plan(
+            seconds=settings.settle_s + seconds,
+            rate=rate,
+            # Each step its own arrivals: one unlucky moment must not shape the whole curve.
+            seed=settings.seed + 1000 + number,
+            timeout_s=settings.timeout_s,
+            most_in_flight=settings.most_in_flight,
+        )
+        answers, others_cores = self._answers(plan, f"step-{number}")
+        step = step_of(
+            answers,
+            saturated=saturated,
+            rate=rate,
+            settle_s=settings.settle_s,
+            seconds=seconds,
+            others_cores=others_cores,
+        )
+        p50, p99 = (f"{step.latency.p50:.0f}", f"{step.latency.p99:.0f}") if step.latency else ("–", "–")
+        self.tell(
+            f"{100 * level:>5.0f} %  {rate:.2f} a second for {seconds:.0f} s: {step.requests} requests, "
+            f"p50 {p50} ms, p99 {p99} ms, {step.failed} failed"
+        )
+        time.sleep(settings.rest_s)
+        return step
+
+    def _answers(self, plan: Plan, name: str) -> tuple[Answers, float | None]:
+        """All answers of one load, and how many cores others kept busy meanwhile."""
+        with Load(self.url, self.pictures, plan, self.folder / f"{name}.jsonl") as load:
+            # The load's own time is among that of this process's children, once it has ended.
+            scale = None if self.name is None else Scale(self.name, [os.getpid()])
+            answers = load.wait()
+            return answers, None if scale is None else scale(0).others_cores
