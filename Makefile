@@ -9,10 +9,10 @@ INSTALLED := $(VENV)/.installed
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve export export-all quality bench-swap test stress unit check format lock clean
+.PHONY: help install demo serve export export-all quality fusion-gain load load-ui latency-curve where-time-goes bench-floor bench-peers lock-peers bench-swap results test stress unit check format lock clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## make .venv with the pinned dependencies
 
@@ -36,12 +36,42 @@ demo: export ## analyse four photos with a server of its own; results in demo_ou
 serve: export ## serve the ensemble in the foreground, gRPC on 127.0.0.1:8001
 	$(BIN)/trident serve
 
-quality: export ## measure the served quality: make quality DATA=folder [URL=host:port]
+quality: export ## measure the served quality, with a report: make quality DATA=folder [URL=host:port] [COMPARE=classifier=2]
 	@test -n "$(DATA)" || { echo "Say where the labelled pictures are: make quality DATA=folder" >&2; exit 2; }
-	$(BIN)/python -m benchmarks.quality --data "$(DATA)" $(if $(URL),--url "$(URL)")
+	$(BIN)/python -m benchmarks.quality --data "$(DATA)" $(if $(URL),--url "$(URL)") $(foreach one,$(COMPARE),--compare "$(one)")
+
+fusion-gain: export ## what fusion gains, part by part: make fusion-gain DATA=folder [URL=host:port]
+	@test -n "$(DATA)" || { echo "Say where the labelled pictures are: make fusion-gain DATA=folder" >&2; exit 2; }
+	$(BIN)/python -m benchmarks.fusion_gain --data "$(DATA)" $(if $(URL),--url "$(URL)")
+
+load: export ## users of locust for two minutes: make load [URL=host:port]; report in benchmarks/reports/
+	$(BIN)/python -m benchmarks.locust_load $(if $(URL),--url "$(URL)")
+
+load-ui: export ## locust's web page on 127.0.0.1:8089, until Ctrl-C: make load-ui [URL=host:port]
+	$(BIN)/python -m benchmarks.locust_load --ui $(if $(URL),--url "$(URL)")
+
+latency-curve: export ## latency percentiles against offered load, up to saturation; report in benchmarks/reports/
+	$(BIN)/python -m benchmarks.latency_curve
+
+where-time-goes: export ## where the time of a request goes, by component; report in benchmarks/reports/
+	$(BIN)/python -m benchmarks.time_spent
+
+bench-floor: export ## the served ensemble as a ratio of the same work in one process; report in benchmarks/reports/
+	$(BIN)/python -m benchmarks.floor
+
+bench-peers: export ## the same work behind other servers: make bench-peers [PEER=litserve]
+	$(BIN)/python -m benchmarks.peers $(PEER)
+
+lock-peers: $(INSTALLED) ## renew the pins of the peers' environments
+	cd benchmarks/peers && for file in */requirements.in; do \
+		../../$(BIN)/pip-compile --quiet --no-header --strip-extras --annotation-style=line --no-emit-index-url \
+			--no-emit-find-links --no-emit-trusted-host --output-file "$${file%.in}.txt" "$$file" || exit 1; done
 
 bench-swap: export-all ## swap every component back and forth under load; report in benchmarks/reports/
 	$(BIN)/python -m benchmarks.swaps
+
+results: $(INSTALLED) ## write benchmarks/RESULTS.md out of the newest report of each benchmark
+	$(BIN)/python -m benchmarks.results
 
 test: export-all ## everything the tests need, then all tests
 	$(BIN)/python -m pytest

@@ -18,7 +18,7 @@ Everything else in the policy stays as it is in the file.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -33,8 +33,10 @@ from rich.console import Console
 from rich.progress import track
 from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
 
+from benchmarks.fusion_gain.boxes import Answers, BoxEvaluation, detections
 from benchmarks.quality import data, metrics
 from benchmarks.served import ServedModels
+from trident.errors import SetupError
 from trident.fusion.answer import fuse_answers
 from trident.fusion.batch import read_answers
 from trident.fusion.evidence import CLASSIFIER, DETECTOR, ENTITIES, SILENT, fuse
@@ -55,24 +57,31 @@ SLOPE_PENALTY_INVERSE = 100.0
 
 Floats = npt.NDArray[np.floating[Any]]
 Bools = npt.NDArray[np.bool_]
-Answers = Sequence[Mapping[str, npt.NDArray[Any]]]
 
 
 def fit_weight(present_NC: Bools, evidence_NC3: Floats) -> float:
     """The classifier's weight beside a detector's of 1, from the pictures given, clipped to [0, 1].
 
     Only categories that the classifier can speak of, and that some of the pictures show, take part.
+
+    Raises:
+        SetupError: These pictures cannot tell: there is no such category, all of the pictures show all of them, or the
+            detector's evidence is against what they show.
     """
     known_C = (evidence_NC3[..., CLASSIFIER] != SILENT).all(axis=0) & present_NC.any(axis=0)
+    shown = present_NC[:, known_C].ravel()
+    if not shown.size or shown.all():
+        raise SetupError(
+            "pictures: expected some that show a category of the classifier's and some that do not, got only one kind: "
+            "give more pictures"
+        )
     slopes = evidence_NC3[:, known_C][..., [CLASSIFIER, DETECTOR]].reshape(-1, 2)
     intercepts = np.tile(np.eye(int(known_C.sum())), (len(present_NC), 1))
     regression = LogisticRegression(C=SLOPE_PENALTY_INVERSE, fit_intercept=False, max_iter=5000)
-    regression.fit(np.hstack([slopes, intercepts]), present_NC[:, known_C].ravel())
+    regression.fit(np.hstack([slopes, intercepts]), shown)
     classifier, detector = regression.coef_[0, :2]
     if detector <= 0:
-        raise click.ClickException(
-            "the detector's evidence tells nothing about these pictures; is the right one served?"
-        )
+        raise SetupError("the detector's evidence tells nothing about these pictures; is the right one served?")
     return float(np.clip(classifier / detector, 0.0, 1.0))
 
 
@@ -113,50 +122,39 @@ def collect_evidence(answers: Answers, taxonomy: Taxonomy, policy: Policy) -> np
     return np.stack([one.category_evidence for one in fused]).astype(np.float64)
 
 
-def detections(answers: Answers, image_ids: Sequence[int], taxonomy: Taxonomy, policy: Policy) -> list[dict[str, Any]]:
-    """COCO results of the fused boxes."""
-    found = []
-    for image_id, one in zip(image_ids, answers, strict=True):
-        fused = fuse_answers(read_answers(one, 0), taxonomy, policy)
-        for box, score, category in zip(fused.boxes, fused.box_scores, fused.box_classes, strict=True):
-            if score > 0:
-                x1, y1, x2, y2 = map(float, box)
-                sides = [x1, y1, x2 - x1, y2 - y1]
-                coco_id = taxonomy.coco_ids[category]
-                found.append({"image_id": image_id, "category_id": coco_id, "bbox": sides, "score": float(score)})
-    return found
-
-
 def fit_rescoring(
     answers: Answers, pictures: data.CocoSet, taxonomy: Taxonomy, policy: Policy
-) -> tuple[Policy, dict[str, float]]:
+) -> tuple[Policy, dict[str, Any]]:
     """The two λ with the best COCO mAP, the mean over halves of the pictures.
 
     Halves, cut in several ways, stand in for resampling: COCO's measure counts no picture twice. They also tell what
     the choice is worth: each half is measured with the λ that are best on the other half.
     """
-    halves = [half for seed in range(HALVINGS) for half in np.array_split(_shuffled(pictures.image_ids, seed), 2)]
+    halves = [half for seed in range(HALVINGS) for half in np.array_split(_shuffled(len(pictures.paths), seed), 2)]
     choices = list(product(RESCORING, RESCORING))
     map_KH = np.zeros((len(choices), len(halves)))
     whole_K = np.zeros(len(choices))
     for k, choice in enumerate(track(choices, "Rescoring", transient=True)):
         found = detections(answers, pictures.image_ids, taxonomy, replace(policy, rescoring=Rescoring(*choice)))
-        map_KH[k] = [metrics.coco_map(pictures.truth, found, half.tolist())[0] for half in halves]
-        whole_K[k] = metrics.coco_map(pictures.truth, found, pictures.image_ids)[0]
+        evaluation = BoxEvaluation(pictures.truth, found, pictures.image_ids)
+        map_KH[k] = [evaluation.measure(half)[0] for half in halves]
+        whole_K[k], _ = evaluation.measure()
     best, none = int(map_KH.mean(axis=1).argmax()), choices.index((0.0, 0.0))
     # Halves 2n and 2n + 1 are the two parts of one cut.
     other_H = np.arange(len(halves)) ^ 1
     held_out_H = map_KH[map_KH[:, other_H].argmax(axis=0), np.arange(len(halves))]
-    report = {
+    gain_H = 100 * (held_out_H - map_KH[none])
+    report: dict[str, Any] = {
         "coco_map_detector_alone": round(whole_K[none], 4),
         "coco_map_fitted_on_all": round(whole_K[best], 4),
-        "coco_map_gain_held_out_points": round(100 * float((held_out_H - map_KH[none]).mean()), 2),
+        "coco_map_gain_held_out_points": round(float(gain_H.mean()), 2),
+        "coco_map_gain_held_out_halves_points": [round(float(gain_H.min()), 2), round(float(gain_H.max()), 2)],
     }
     return replace(policy, rescoring=Rescoring(*choices[best])), report
 
 
-def _shuffled(ids: Sequence[int], seed: int) -> npt.NDArray[np.int64]:
-    return np.random.default_rng(seed).permutation(np.array(ids, dtype=np.int64))
+def _shuffled(count: int, seed: int) -> npt.NDArray[np.int64]:
+    return np.random.default_rng(seed).permutation(count)
 
 
 def networks(answers: Answers) -> dict[str, object]:
@@ -178,7 +176,14 @@ def networks(answers: Answers) -> dict[str, object]:
 @click.option("--write/--dry-run", default=False, show_default=True, help="Whether to write the fitted policy.")
 def main(*, folder: Path, url: str, policy_file: Path, write: bool) -> None:
     """Fit the fusion policy on the COCO pictures of a folder, and say what was gained on held-out ones."""
-    console = Console(highlight=False)
+    try:
+        fit(folder, url, policy_file, Console(highlight=False), write=write)
+    except SetupError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def fit(folder: Path, url: str, policy_file: Path, console: Console, *, write: bool) -> None:
+    """Ask, fit and print; with ``write``, change the policy file."""
     taxonomy = load_taxonomy()
     policy = load_policy(policy_file)
     pictures = data.coco(folder / "coco")

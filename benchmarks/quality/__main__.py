@@ -1,25 +1,36 @@
-"""``python -m benchmarks.quality --data DIR``: measure the served quality and hold it against the floors."""
+"""``python -m benchmarks.quality --data DIR``: measure the served quality, hold it against the floors, report it."""
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from tritonclient.utils import InferenceServerException
 
+from benchmarks import report as common
+from benchmarks.load import check_loopback
 from benchmarks.quality import report
-from benchmarks.quality.measures import SETS, LabelledSet, Measure, Server
-from trident.errors import SetupError
-from trident.launcher.server import TritonServer
+from benchmarks.quality.measures import SUBJECTS, Subject
+from benchmarks.quality.report import Column, Measured
+from benchmarks.quality.run import Asked, Begin, measure, served
+from benchmarks.quality.versions import parse_versions
+from trident.errors import SetupError, TridentError
+from trident.layout import DEFAULT_REPOSITORY
 from trident.rollout.golden import LABELLED_SETS, labelled_sets
 from trident_client import ClientError
+
+
+def _versions(_context: click.Context, _option: click.Parameter, value: Any) -> Any:
+    try:
+        return [parse_versions(one) for one in value] if isinstance(value, tuple) else value and parse_versions(value)
+    except SetupError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -29,87 +40,137 @@ from trident_client import ClientError
     required=True,
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of the labelled sets: "
-    + ", ".join(one.name for one in SETS)
+    + ", ".join(one.name for one in SUBJECTS)
     + ". Those that are not there are left out.",
 )
 @click.option("--url", metavar="HOST:PORT", help="A running server's gRPC port. Without it, one is started for this.")
+@click.option("--remote", is_flag=True, help="Allow a server on another machine.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N pictures (pairs) of each set.")
-@click.option("--only", "names", multiple=True, type=click.Choice([one.name for one in SETS]), help="Only these sets.")
 @click.option(
-    "--json",
-    "json_file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=Path("benchmarks/reports/quality.json"),
-    show_default=True,
-    help="Where the figures are written.",
+    "--only", "names", multiple=True, type=click.Choice([one.name for one in SUBJECTS]), help="Only these sets."
+)
+@click.option(
+    "--versions",
+    callback=_versions,
+    metavar="COMPONENT=N[,…]",
+    help="Measure these versions, with the rest as it serves, instead of what serves.",
+)
+@click.option(
+    "--compare",
+    "compared",
+    multiple=True,
+    callback=_versions,
+    metavar="COMPONENT=N[,…]",
+    help="And these, side by side; may be given again for further ones.",
+)
+@click.option(
+    "--model-repository",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=DEFAULT_REPOSITORY,
+    show_default="the project's",
+    help="For a server of this command's own; and where other versions of a running one lie.",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=common.REPORTS,
+    show_default="benchmarks/reports",
+    help="Folder for the report.",
 )
 @click.option("--floors/--no-floors", default=True, help="Whether a missed floor is a failure (exit code 1).")
 def main(
-    *, folder: Path, url: str | None, limit: int | None, names: tuple[str, ...], json_file: Path, floors: bool
+    *,
+    folder: Path,
+    url: str | None,
+    remote: bool,
+    limit: int | None,
+    names: tuple[str, ...],
+    versions: dict[str, int] | None,
+    compared: list[dict[str, int]],
+    model_repository: Path,
+    out: Path,
+    floors: bool,
 ) -> None:
-    """Measure how good the served answers are on labelled pictures."""
-    console = Console()
+    """Measure how good the served answers are on labelled pictures, and write a report.
+
+    Figures with their floors, curves, confusions, calibration and the worst pictures, as one HTML file, and JSON. Other
+    versions are loaded beside those that serve, which go on answering; a server of this command's own runs on a copy of
+    the models then. It takes as long as the answers: some minutes for a thousand pictures on two cores.
+    """
+    console = Console(highlight=False)
+    # Before anything else, so that the load average is the machine's and not ours.
+    facts = common.circumstances(common.command_line("benchmarks.quality"))
+    chosen, skipped = _chosen(folder, names)
+    for sentence in skipped:
+        console.print(f"Left out {escape(sentence)}.", style="yellow", soft_wrap=True)
+    if not chosen:
+        raise click.ClickException(f"{folder} holds none of the labelled sets")
+    asked = Asked(chosen, folder, limit, versions, compared)
+    try:
+        asked.check()
+        if url is not None and not remote:
+            check_loopback(url)
+        columns, facts["server"] = _measured(url, model_repository, asked, console)
+        settings = {"data": folder, "limit": limit, "sets": [one.name for one in chosen]}
+        measured = Measured(columns, skipped, settings)
+        _show(console, measured)
+        parts = report.parts_of(columns)
+        as_html, as_json = common.write(
+            common.report_stem(report.WHAT, facts),
+            report.to_html(measured, facts, parts),
+            report.to_json(measured, facts, parts),
+            out,
+        )
+    except (ClientError, InferenceServerException, TridentError) as error:
+        raise click.ClickException(str(error)) from error
+    console.print(f"Report: {as_html}\nFigures: {as_json}", soft_wrap=True)
+    if measured.missed and floors:
+        console.print(f"Floors missed: {', '.join(measured.missed)}.", style="bold red")
+        sys.exit(1)
+
+
+def _chosen(folder: Path, names: tuple[str, ...]) -> tuple[list[Subject], list[str]]:
+    """What is to be measured, and a sentence for each set that is not there."""
     chosen, skipped, there = [], [], labelled_sets(folder)
-    for one in SETS:
+    for one in SUBJECTS:
         if names and one.name not in names:
             continue
         if one.name in there:
             chosen.append(one)
         else:
             skipped.append(f"{one.name}: there is no {one.name}/{LABELLED_SETS[one.name]} in {folder}")
-    for sentence in skipped:
-        console.print(f"Left out {sentence}.", style="yellow", highlight=False)
-    if not chosen:
-        raise click.ClickException(f"{folder} holds none of the labelled sets")
-    try:
-        with _served(url, console) as address:
-            measures, models = _measure_all(address, chosen, folder, limit, console)
-    except (ClientError, InferenceServerException, SetupError) as error:
-        raise click.ClickException(str(error)) from error
-    console.print(report.table(measures))
-    for note in report.notes(measures):
-        console.print(note, highlight=False, style="dim")
-    json_file.parent.mkdir(parents=True, exist_ok=True)
-    content = report.to_json(measures, models, skipped, limit)
-    json_file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    console.print(f"Written to {json_file}.", highlight=False)
-    missed = [measure.name for measure in measures if not measure.reached]
-    if missed and floors:
-        console.print(f"Floors missed: {', '.join(missed)}.", style="bold red")
-        sys.exit(1)
+    return chosen, skipped
 
 
-def _measure_all(
-    url: str, chosen: list[LabelledSet], folder: Path, limit: int | None, console: Console
-) -> tuple[list[Measure], dict[str, dict[str, object]]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    measures: list[Measure] = []
-    server = Server(url)
-    try:
-        with Progress(*columns, console=console, transient=True) as progress:
-            for one in chosen:
-                path = folder / one.name
-                task = progress.add_task(one.name, total=one.count(path, limit))
-                measures += one.measure(server, path, limit, partial(progress.advance, task))
-    finally:
-        server.close()
-    return measures, server.answered
+def _measured(
+    url: str | None, model_repository: Path, asked: Asked, console: Console
+) -> tuple[list[Column], dict[str, Any]]:
+    """All columns, and what served them."""
+    bars = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    # Mistakes in the labels are to be said before a server is started.
+    for one in asked.subjects:
+        one.count(asked.folder / one.name, asked.limit)
+    console.print("Starting a server…" if url is None else f"Asking the server at {escape(url)}.")
+    with (
+        served(url, model_repository, changes=bool(asked.others)) as (address, repository),
+        Progress(*bars, console=console, transient=True) as progress,
+    ):
+        server = common.served_by(address)
+        return measure(address, repository, asked, _begin(progress), callers=url is not None), server
 
 
-@contextmanager
-def _served(url: str | None, console: Console) -> Iterator[str]:
-    """The given server, or one of our own on free ports."""
-    if url is not None:
-        yield url
-        return
-    with console.status("Starting a server…"):
-        server = TritonServer(grpc_port=0, http_port=0, metrics_port=0)
-        server.start()
-    try:
-        yield server.grpc_url
-    finally:
-        server.stop()
+def _begin(progress: Progress) -> Begin:
+    def begin(what: str, count: int) -> Any:
+        return partial(progress.advance, progress.add_task(what, total=count))
+
+    return begin
+
+
+def _show(console: Console, measured: Measured) -> None:
+    console.print(report.table(measured.columns))
+    for note in report.notes(measured.columns[0].measures):
+        console.print(escape(note), style="dim")
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="python -m benchmarks.quality")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
-from io import StringIO
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pycocotools.coco import COCO  # type: ignore[import-untyped]
-from pycocotools.cocoeval import COCOeval  # type: ignore[import-untyped]
+from scipy.stats import binomtest  # type: ignore[import-untyped]
 
+from benchmarks.quality import boxes
 from trident.text import edit_distance
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -66,24 +64,8 @@ def coco_map(
         detections: COCO results: ``image_id``, ``category_id`` (original), ``bbox`` (x, y, width, height), ``score``.
         image_ids: the pictures to count.
     """
-    if not detections:
-        return 0.0, 0.0
-    with _quiet():
-        labels = COCO()
-        labels.dataset = dict(truth)
-        labels.createIndex()
-        evaluation = COCOeval(labels, labels.loadRes([dict(detection) for detection in detections]), "bbox")
-        evaluation.params.imgIds = list(image_ids)
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return float(evaluation.stats[0]), float(evaluation.stats[1])
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    with redirect_stdout(StringIO()):
-        yield
+    stats = boxes.evaluated(truth, detections, image_ids).stats
+    return max(0.0, float(stats[0])), max(0.0, float(stats[1]))
 
 
 def bootstrap_interval(
@@ -94,8 +76,37 @@ def bootstrap_interval(
     differences = []
     for _ in range(rounds):
         rows = random.integers(0, len(present_NC), len(present_NC))
+        if not present_NC[rows].any():
+            continue  # nothing to find: of a few pictures, some may show nothing
         differences.append(
             image_level_map(present_NC[rows], scores_NC[rows]) - image_level_map(present_NC[rows], other_NC[rows])
         )
     low, high = np.percentile(differences, [2.5, 97.5])
     return float(low), float(high)
+
+
+def interval(successes: int, count: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson 1927).
+
+    >>> low, high = interval(9, 10)
+    >>> round(low, 3), round(high, 3)
+    (0.596, 0.982)
+    """
+    found = binomtest(successes, count).proportion_ci(confidence_level=0.95, method="wilson")
+    return float(found.low), float(found.high)
+
+
+def sign_test(only_first: int, only_second: int) -> float:
+    """How probable it is that two sides that are equally good differ at least so much by chance, two-sided.
+
+    McNemar's exact test: what both get right, or both get wrong, tells nothing; each of the others is a coin's toss.
+
+    Args:
+        only_first: What the first side alone gets right.
+        only_second: What the second side alone gets right.
+
+    >>> sign_test(0, 5), sign_test(3, 3), sign_test(0, 0)
+    (0.0625, 1.0, 1.0)
+    """
+    tosses = only_first + only_second
+    return float(binomtest(only_first, tosses).pvalue) if tosses else 1.0

@@ -1,5 +1,6 @@
-"""The measures, the reading of labelled pictures, the report, and the fit of the fusion weight."""
+"""The measures, the report, and the fit of the fusion weight."""
 
+import doctest
 import json
 from pathlib import Path
 
@@ -12,11 +13,12 @@ from sklearn.metrics import average_precision_score
 
 from benchmarks import fit_fusion
 from benchmarks.quality import __main__ as command
-from benchmarks.quality import data, metrics, report
-from benchmarks.quality.measures import SETS, Measure
+from benchmarks.quality import metrics, report
+from benchmarks.quality.measures import SETS, SUBJECTS, Measure
+from benchmarks.quality.report import Column, Measured
+from tests.labelled import write_set
 from trident.fusion.evidence import SILENT
 from trident.fusion.policy import Weights
-from trident.fusion.taxonomy import load_taxonomy
 from trident.rollout.golden import LABELLED_SETS
 from trident.text import edit_distance
 
@@ -84,26 +86,35 @@ class TestMetrics:
         low, high = metrics.bootstrap_interval(present, good, bad, rounds=100)
         assert 0 < low < metrics.image_level_map(present, good) - metrics.image_level_map(present, bad) < high
 
+    @pytest.mark.parametrize(
+        ("right", "count", "low", "high"),
+        [
+            # Newcombe 1998, table I, method 3.
+            pytest.param(81, 263, 0.2553, 0.3662, id="81 of 263"),
+            pytest.param(15, 148, 0.0624, 0.1605, id="15 of 148"),
+            pytest.param(0, 20, 0.0, 0.1611, id="none"),
+            pytest.param(1, 29, 0.0061, 0.1718, id="one"),
+        ],
+    )
+    def test_interval_of_a_share(self, right, count, low, high):
+        assert metrics.interval(right, count) == pytest.approx((low, high), abs=1e-4)
 
-class TestData:
-    def test_coco(self, tmp_path):
-        truth = {
-            "images": [{"id": 9, "file_name": "b.jpg"}, {"id": 4, "file_name": "a.jpg"}],
-            "annotations": [{"image_id": 4, "category_id": 90}, {"image_id": 9, "category_id": 1}],
-        }
-        (tmp_path / "instances.json").write_text(json.dumps(truth), encoding="utf-8")
-        pictures = data.coco(tmp_path)
-        assert pictures.image_ids == [4, 9] and pictures.paths[0] == tmp_path / "images" / "a.jpg"
-        assert np.argwhere(pictures.present(load_taxonomy())).tolist() == [[0, 79], [1, 0]]
-        limited = data.coco(tmp_path, 1)
-        assert np.argwhere(limited.present(load_taxonomy())).tolist() == [[0, 79]]
+    def test_sign_test_is_symmetric_and_counts_tosses(self):
+        assert metrics.sign_test(2, 9) == metrics.sign_test(9, 2) == pytest.approx(2 * (1 + 11 + 55) / 2**11)
 
-    def test_tables(self, tmp_path):
-        (tmp_path / "labels.csv").write_text("file,text,class_index\na.jpg,皖A1,7\nb.jpg,川B2,8\n", encoding="utf-8")
-        (tmp_path / "pairs.csv").write_text("file_a,file_b,same\na.jpg,b.jpg,0\na.jpg,a.jpg,1\n", encoding="utf-8")
-        assert data.plates(tmp_path, 1) == [data.LabelledPlate(tmp_path / "images" / "a.jpg", "皖A1")]
-        assert [one.class_index for one in data.imagenet(tmp_path)] == [7, 8]
-        assert [pair.same for pair in data.faces(tmp_path)] == [False, True]
+    def test_examples(self):
+        assert doctest.testmod(metrics).failed == 0
+
+
+FACTS = {
+    "command": ".venv/bin/python -m benchmarks.quality",
+    "commit": "0" * 40,
+    "date": "2026-01-02T03:04:05+00:00",
+    "machine": {"processor": "A CPU", "cores": 2},
+    "python": "3.11",
+    "versions": {},
+    "load_average": [0.0, 0.0, 0.0],
+}
 
 
 class TestReport:
@@ -112,26 +123,46 @@ class TestReport:
         assert Measure("a", 0.0, 3).reached
 
     def test_json_names_what_was_measured(self):
-        content = report.to_json([Measure("a", 0.5, 3, 0.9)], {"fusion": {"version": 1}}, ["coco: none"], None)
-        assert content["measures"][0] == {
-            "name": "a",
-            "value": 0.5,
-            "unit": "",
-            "floor": 0.9,
-            "reached": False,
-            "pictures": 3,
-            "note": "",
-        }
-        assert {"models", "commit", "date", "machine", "skipped", "limit"} <= content.keys()
+        column = Column("serving", [Measure("a", 0.5, 3, 0.9, interval=(0.1, 0.8))], {"fusion": {"version": 1}})
+        content = report.to_json(Measured([column], ["coco: none"], {"limit": None}), FACTS, {})
+        assert content["versions"][0]["measures"] == [
+            {
+                "name": "a",
+                "value": 0.5,
+                "unit": "",
+                "interval": [0.1, 0.8],
+                "floor": 0.9,
+                "reached": False,
+                "pictures": 3,
+                "note": "",
+            }
+        ]
+        assert content["what"] == "quality" and content["missed"] == ["a"] and content["skipped"] == ["coco: none"]
         json.dumps(content, allow_nan=False)
 
+    def test_versions_stand_side_by_side(self):
+        columns = [
+            Column("serving", [Measure("a", 0.5, 3, 0.4), Measure("b", 0.7, 3)]),
+            Column("classifier 2", [Measure("a", 0.25, 3, 0.4)]),
+        ]
+        measured = Measured(columns, [], {})
+        # The floors are the first one's.
+        assert measured.missed == []
+        assert report.summary(measured).tables[0].headings[:3] == ("measure", "serving", "classifier 2")
+        assert [row[:3] for row in report.summary(measured).tables[0].rows] == [
+            ("a", "0.5000", "0.2500"),
+            ("b", "0.7000", "–"),
+        ]
+
+    def test_every_set_has_a_part(self):
+        assert {one for one, _, _ in report.PARTS} == {one.name for one in SUBJECTS}
+
     def run(self, monkeypatch, tmp_path, measures, *options):
-        (tmp_path / "plates").mkdir()
-        (tmp_path / "plates" / "labels.csv").write_text("file,text\n", encoding="utf-8")
-        monkeypatch.setattr(command, "_measure_all", lambda *_: (measures, {}))
-        output = tmp_path / "reports" / "quality.json"
-        arguments = ["--data", str(tmp_path), "--url", "nowhere:1", "--json", str(output), *options]
-        return CliRunner().invoke(command.main, arguments), output
+        write_set(tmp_path / "plates", "labels.csv", "file,text\na.jpg,A1\n", "a.jpg")
+        monkeypatch.setattr(command, "_measured", lambda *_: ([Column("serving", measures)], {}))
+        monkeypatch.setattr(command.common, "circumstances", lambda _: dict(FACTS))
+        arguments = ["--data", str(tmp_path), "--url", "127.0.0.1:1", "--out", str(tmp_path / "reports"), *options]
+        return CliRunner().invoke(command.main, arguments)
 
     @pytest.mark.parametrize(
         ("value", "options", "code"),
@@ -142,18 +173,46 @@ class TestReport:
         ],
     )
     def test_exit_code(self, monkeypatch, tmp_path, value, options, code):
-        outcome, output = self.run(monkeypatch, tmp_path, [Measure("Plates", value, 3, 0.8, note="why")], *options)
-        assert outcome.exit_code == code
+        outcome = self.run(monkeypatch, tmp_path, [Measure("Plates", value, 3, 0.8, note="why")], *options)
+        assert outcome.exit_code == code, outcome.output
         assert "Left out coco: there is no coco/instances.json" in outcome.output.replace("\n", " ")
         assert "Plates: why." in outcome.output
-        assert json.loads(output.read_text(encoding="utf-8"))["measures"][0]["value"] == value
+        (figures,) = (tmp_path / "reports").glob("quality-*.json")
+        assert json.loads(figures.read_text(encoding="utf-8"))["versions"][0]["measures"][0]["value"] == value
+        assert figures.with_suffix(".html").is_file()
 
     def test_every_set_that_a_folder_may_hold_can_be_measured(self):
-        assert [one.name for one in SETS] == list(LABELLED_SETS)
+        assert [one.name for one in SETS] == [one.name for one in SUBJECTS] == list(LABELLED_SETS)
 
-    def test_an_empty_folder_is_an_error(self, tmp_path):
-        outcome = CliRunner().invoke(command.main, ["--data", str(tmp_path), "--url", "nowhere:1"])
-        assert outcome.exit_code == 1 and "holds none of the labelled sets" in outcome.output
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            pytest.param((), "holds none of the labelled sets", id="empty folder"),
+            pytest.param(("--versions", "classifier"), "expected COMPONENT VERSION", id="no version"),
+            pytest.param(("--compare", "nothing=2"), "component: expected one of", id="unknown component"),
+        ],
+    )
+    def test_what_cannot_be_measured_is_an_error(self, tmp_path, options, message):
+        outcome = CliRunner().invoke(command.main, ["--data", str(tmp_path), "--url", "127.0.0.1:1", *options])
+        assert outcome.exit_code != 0
+        assert message in " ".join(outcome.output.split())
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            pytest.param(("--url", "192.0.2.1:8001"), "expected this machine", id="another machine"),
+            pytest.param(
+                ("--compare", "classifier=2", "--compare", "classifier=2"),
+                "got classifier 2 twice",
+                id="the same twice",
+            ),
+        ],
+    )
+    def test_what_may_not_be_measured_is_an_error(self, tmp_path, options, message):
+        write_set(tmp_path / "plates", "labels.csv", "file,text\na.jpg,A1\n", "a.jpg")
+        outcome = CliRunner().invoke(command.main, ["--data", str(tmp_path), *options])
+        assert outcome.exit_code == 1
+        assert message in " ".join(outcome.output.split())
 
 
 class TestFit:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -32,7 +33,10 @@ LABELLED_SETS = {
     "plates": "labels.csv",
     "plate_crops": "labels.csv",
 }
-"""The sets that ``benchmarks/quality`` can measure, and the file without which there is no such set."""
+"""The sets that ``benchmarks/quality`` can measure, and the file without which there is no such set.
+Pictures of ImageNet's classes may also lie in a folder for each class."""
+_CLASS_FOLDER = re.compile(r"n\d{8}|\d{1,3}")
+"""A WordNet id, or an index from 0 to 999."""
 
 _OTHER_PLATES: tuple[tuple[str, Corners], ...] = (
     ("苏E·5K7B2", ((300.0, 30.0), (440.0, 24.0), (441.0, 68.0), (301.0, 75.0))),
@@ -135,7 +139,18 @@ def folder_pictures(
 
 def labelled_sets(folder: Path) -> tuple[str, ...]:
     """Names of the labelled sets in a folder, laid out as ``benchmarks/README.md`` says; none for other folders."""
-    return tuple(name for name, labels in LABELLED_SETS.items() if (folder / name / labels).is_file())
+    return tuple(
+        name
+        for name, labels in LABELLED_SETS.items()
+        if (folder / name / labels).is_file() or (name == "imagenet" and class_folders(folder / name))
+    )
+
+
+def class_folders(folder: Path) -> tuple[Path, ...]:
+    """The folders in a folder that are named after a class of ImageNet, by its WordNet id or its index, sorted."""
+    if not folder.is_dir():
+        return ()
+    return tuple(sorted(path for path in folder.iterdir() if _CLASS_FOLDER.fullmatch(path.name) and path.is_dir()))
 
 
 def _read(path: Path, folder: Path, accepted: Limits) -> GoldenPicture:
