@@ -77,7 +77,7 @@ def curves(panels: Sequence[Panel], xlabel: str, ylabel: str, *, diagonal: bool 
                 axes.plot([x], [y], "o", ms=6, mfc="none", mew=1.5, color=look["color"])
             axes.set_title(panel.title, fontsize=9)
             axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.05))
-            axes.legend(fontsize=7, framealpha=0.85, loc="lower right" if diagonal else "lower left")
+            axes.legend(fontsize=7, framealpha=0.85, loc="lower right" if diagonal else "best")
         for axes in places[len(panels) :]:
             axes.set_visible(False)
         figure.supxlabel(xlabel, fontsize=9)
@@ -118,9 +118,8 @@ def matrix(
     ylabel: str,
     xlabel: str,
     about: str,
-    diagonal: bool = True,
 ) -> Drawn:
-    """A table of counts as colours, with the numbers written in.
+    """A table of counts as colours, with the numbers written in; what has the same name on both sides is bold.
 
     Args:
         counts_RC: How often.
@@ -129,7 +128,6 @@ def matrix(
         ylabel: Of the rows.
         xlabel: Of the columns.
         about: What it shows, for those who cannot see it.
-        diagonal: Whether rows and columns are the same things, so that the diagonal is what is right.
     """
     side = 0.21 if len(columns) > 30 else 0.3
     with style():
@@ -142,7 +140,7 @@ def matrix(
         for row, column in np.argwhere(counts_RC > 0).tolist():
             count = int(counts_RC[row, column])
             dark = np.log(count / 0.5) > 0.6 * np.log(most / 0.5)
-            weight = "bold" if diagonal and row == column else "normal"
+            weight = "bold" if rows[row] == columns[column] else "normal"
             colour = "white" if dark else "black"
             axes.text(column, row, str(count), ha="center", va="center", color=colour, weight=weight, **small)
         axes.set_yticks(range(len(rows)), rows, **small)

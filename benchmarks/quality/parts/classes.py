@@ -87,6 +87,7 @@ def _confused(answers: ClassAnswers, title: str) -> list[str]:
         return [subheading(title), report.paragraph("No picture's first label is wrong.")]
     chosen, counts = confusion_of_classes(answers)
     names = [load_taxonomy().names[index] for index in chosen]
+    there = np.flatnonzero(counts.sum(axis=1))  # no picture may be of a class that others are taken for
     rows: list[Sequence[str]] = [
         (true, said, str(count), shown(probability, 2)) for true, said, count, probability in found[:_MOST_CONFUSIONS]
     ]
@@ -98,8 +99,8 @@ def _confused(answers: ClassAnswers, title: str) -> list[str]:
             "note",
         ),
         plots.matrix(
-            counts,
-            names,
+            counts[there],
+            [names[row] for row in there],
             [*names, "any other"],
             ylabel="true class",
             xlabel="first label",
