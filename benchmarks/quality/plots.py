@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
-from typing import Any
+from textwrap import fill
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,8 @@ from benchmarks.quality.calibration import Reliability
 _COLOURS = (BLUE, AMBER, GREEN, PURPLE, GREY, RED)
 _LINES = ("-", "--", "-.", ":")
 _GUIDE = "#8b949e"
+_WIDEST = 26
+"""Letters in a line of a panel's legend."""
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -51,6 +54,10 @@ def _styles(count: int) -> list[dict[str, Any]]:
     ]
 
 
+def _drawn(line: Line) -> Literal["steps-post", "default"]:
+    return "steps-post" if line.step else "default"
+
+
 def curves(panels: Sequence[Panel], xlabel: str, ylabel: str, *, diagonal: bool = False, about: str) -> Drawn:
     """Small multiples with both axes from 0 to 1.
 
@@ -70,9 +77,7 @@ def curves(panels: Sequence[Panel], xlabel: str, ylabel: str, *, diagonal: bool 
             if diagonal:
                 axes.plot([0, 1], [0, 1], color=_GUIDE, lw=0.8, ls=":")
             for line, look in zip(panel.lines, _styles(len(panel.lines)), strict=True):
-                axes.plot(
-                    line.x, line.y, lw=1.4, label=line.name, drawstyle="steps-post" if line.step else None, **look
-                )
+                axes.plot(line.x, line.y, lw=1.4, label=fill(line.name, _WIDEST), drawstyle=_drawn(line), **look)
             for (x, y), look in zip(panel.marks, _styles(len(panel.marks)), strict=True):
                 axes.plot([x], [y], "o", ms=6, mfc="none", mew=1.5, color=look["color"])
             axes.set_title(panel.title, fontsize=9)
@@ -105,7 +110,7 @@ def reliability_diagram(sides: Mapping[str, Reliability], *, scores: str, right:
             edges = np.linspace(0, 1, len(one.counts) + 1)
             below.stairs(one.counts / max(1, one.count), edges, lw=1.4, **look)
         axes.set(ylabel=right, xlim=(0, 1), ylim=(-0.02, 1.02))
-        axes.legend(fontsize=7.5, framealpha=0.85, loc="upper left")
+        axes.legend(fontsize=7.5, frameon=False, loc="lower left", bbox_to_anchor=(0, 1))  # above: it hides no curve
         below.set(xlabel=scores, ylabel="share of them", ylim=(0, None))
     return Drawn(figure, about)
 
@@ -154,7 +159,7 @@ def matrix(
 def by_position(
     sides: Mapping[str, Sequence[float]], labels: Sequence[str], *, ylabel: str, xlabel: str, about: str
 ) -> Drawn:
-    """Shares in order, a point each, with their values written beside them while there is room."""
+    """Shares in order, a point each, of one version with their values."""
     apart = 0.16
     with style():
         figure = Figure(figsize=(max(4.0, 0.75 * len(labels)), 2.8), layout="constrained")
@@ -162,7 +167,7 @@ def by_position(
         for number, ((name, values), look) in enumerate(zip(sides.items(), _styles(len(sides)), strict=True)):
             places = np.arange(len(values)) + (number - (len(sides) - 1) / 2) * apart
             axes.plot(places, values, "o", ms=5, lw=0.8, label=name, **look)
-            if len(sides) * len(labels) <= 24:
+            if len(sides) == 1:
                 for place, value in zip(places, values, strict=True):
                     above: Any = {"xytext": (0, 5), "textcoords": "offset points"}
                     axes.annotate(f"{value:.3f}", (place, value), ha="center", fontsize=6.5, **above)

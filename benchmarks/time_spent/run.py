@@ -31,6 +31,7 @@ ONE_CLIENT, HALF_LOAD = "one client", "half load"
 TRIDENT, TWIN, TWIN_WITHOUT_CALLS = "trident", "twin", "twin without inner calls"
 _WARM_S = 1.0
 _LONGEST_S = 600.0
+_SHORTEST_S = 0.5
 _TRACE_ORDER = (False, True, True, False)
 """Untraced, traced, traced, untraced: what drifts meanwhile falls on both alike."""
 
@@ -193,7 +194,7 @@ class _Server:
             asked = _Asked(server.grpc_url, client, processor, self.pictures, files, self.settings.seed)
             saturated, saturated_ms = self._saturated(asked)
             requests = self.settings.requests
-            half_s = min(_LONGEST_S, 2 * requests / saturated)
+            half_s = min(_LONGEST_S, max(_SHORTEST_S, 2 * requests / saturated))
             traces.switch(client, on=True)
             one = asked(ONE_CLIENT, Plan(seconds=_LONGEST_S, workers=1, requests=requests))
             half = asked(HALF_LOAD, Plan(seconds=half_s, rate=saturated / 2))

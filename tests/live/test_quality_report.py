@@ -51,7 +51,7 @@ def compared(labelled: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     done = run(
         labelled,
         folder / "reports",
-        *("--model-repository", str(models), "--no-floors"),
+        *("--model-repository", str(models), "--no-floors", "--only", "imagenet", "--only", "plates"),
         *("--compare", "classifier=2", "--compare", "plate_reader=2"),
     )
     assert done.returncode == 0, done.stdout + done.stderr
