@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from benchmarks import report
 from benchmarks.charts import BLUE, GREY, Drawn, style
-from benchmarks.floor.figures import HEADINGS, Comparison, Quantity, others_cores, summary
+from benchmarks.floor.figures import HEADINGS, QUIET_CORES, Comparison, Quantity, is_quiet, others_cores, summary
 from benchmarks.floor.run import Regime, Run
 from benchmarks.floor.trials import Trial
 
@@ -19,7 +19,7 @@ from benchmarks.floor.trials import Trial
 def by_round(compared: Mapping[Quantity, Comparison]) -> Drawn:
     """Both sides in each round, and beside it the ratio with its interval; one row a quantity."""
     with style():
-        figure = Figure(figsize=(9.5, 2.3 * len(compared)))
+        figure = Figure(figsize=(9.5, 2.5 * len(compared)))
         grid = figure.subplots(len(compared), 2, width_ratios=(3, 2), squeeze=False)
         for (values, ratios), comparison in zip(grid, compared.values(), strict=True):
             what, ratio = comparison.quantity, comparison.ratio
@@ -58,6 +58,9 @@ def to_html(run: Run, compared: dict[Quantity, Comparison], facts: Mapping[str, 
         said.title,
         said.sentences[0],
         (
+            report.verdict(
+                is_quiet(run), f"Others kept {others_cores(run):.2f} cores busy; at most {QUIET_CORES:g} count as quiet"
+            ),
             report.table(HEADINGS, [comparison.cells() for comparison in compared.values()]),
             *(report.paragraph(sentence) for sentence in said.sentences[1:]),
             report.heading("Round by round"),
@@ -101,6 +104,7 @@ def to_json(run: Run, compared: dict[Quantity, Comparison], facts: Mapping[str, 
     """All of it, down to the single latencies."""
     return {
         "what": "floor",
+        "outcome": report.Outcome.FINISHED if is_quiet(run) else report.Outcome.FAILED,
         "circumstances": {**facts, "server": run.server},
         "settings": asdict(run.settings),
         "seconds": run.seconds,

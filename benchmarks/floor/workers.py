@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import multiprocessing
+import os
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -193,6 +194,9 @@ def work(connection: Connection, taken: Synchronized[int], variant: Variant, job
     """
     # Ctrl-C goes to all processes of a terminal; who ordered is told, and then closes the connection.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # As the launcher does with the server: where Linux shares the cores out by session (autogroup), neither side is
+    # counted among what else runs in the terminal.
+    os.setsid()
     try:
         with (
             Pipeline(job.repository, intra_op_threads=variant.network_threads, gallery_url=job.gallery_url) as pipeline,

@@ -11,13 +11,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmarks import report
-from benchmarks.latency_curve.page import HEADINGS, WHAT, row, to_html, to_json, verdicts
+from benchmarks.latency_curve.page import WHAT, row, to_html, to_json, verdicts
 from benchmarks.latency_curve.run import LEVELS, Run, Settings, measure
 from benchmarks.verdict import passed, show
 from trident.errors import TridentError
 from trident.layout import DEFAULT_REPOSITORY
 
 _DEFAULT = Settings()
+_SHORT_HEADINGS = ("%", "offered", "answered", "n", "p50", "p90", "p95", "p99 ms", "95 %", "failed", "late ms", "")
+"""Those of the report, for a terminal: what is offered and answered a second, and how late the generator was."""
 
 
 def _shares(context: click.Context, parameter: click.Parameter, text: str) -> tuple[float, ...]:
@@ -126,8 +128,8 @@ def main(
 def _show(console: Console, run: Run) -> None:
     """The table, and what it comes to."""
     table = Table(box=None, pad_edge=False, collapse_padding=True)
-    for heading in HEADINGS:
-        table.add_column(heading, justify="right" if heading else "left")
+    for heading in _SHORT_HEADINGS:
+        table.add_column(heading, justify="right" if heading else "left", overflow="fold")
     for step in run.steps:
         table.add_row(*row(step))
     console.print(table)

@@ -18,24 +18,22 @@ _PERCENTILES = (("p50", BLUE, "o"), ("p90", GREEN, "s"), ("p95", AMBER, "^"), ("
 def curve(steps: Sequence[Step], saturated: float) -> Drawn:
     """Percentiles of the latency against the offered rate, hollow where the queue had no time to settle."""
     shown = [step for step in steps if step.latency is not None]
-    offered_S = np.array([step.offered for step in shown])
+    rate_S = np.array([step.rate for step in shown])
     settled_S = np.array([step.settled for step in shown], dtype=bool)
     with style():
         figure = Figure(figsize=(9.5, 4.6))
         axes = figure.add_subplot()
         for name, colour, marker in _PERCENTILES:
             values_S = np.array([getattr(step.latency, name) for step in shown])
-            axes.plot(offered_S, values_S, "-", color=colour, lw=1.2, zorder=2)
+            axes.plot(rate_S, values_S, "-", color=colour, lw=1.2, zorder=2)
             for mask_S, face, label in ((settled_S, colour, name), (~settled_S, "white", None)):
-                axes.plot(
-                    offered_S[mask_S], values_S[mask_S], marker, ms=6, mfc=face, mec=colour, label=label, zorder=3
-                )
+                axes.plot(rate_S[mask_S], values_S[mask_S], marker, ms=6, mfc=face, mec=colour, label=label, zorder=3)
         _intervals(axes, shown)
         _mark_saturation(axes, saturated)
         axes.plot([], [], "o", mfc="white", mec=GREY, label="not settled")
         axes.set(xlabel="offered load, requests a second", ylabel="latency from the planned moment, ms")
         _log_scale(axes, shown)
-        axes.set_xlim(0, 1.05 * max([saturated, *offered_S.tolist()]))
+        axes.set_xlim(0, 1.05 * max([saturated, *rate_S.tolist()]))
         above = axes.secondary_xaxis("top", functions=(_scaled(100 / saturated), _scaled(saturated / 100)))
         above.set_xlabel("% of the saturated rate")
         axes.grid(visible=True, which="minor", axis="y", alpha=0.12)
@@ -59,7 +57,7 @@ def _intervals(axes: Axes, steps: Sequence[Step]) -> None:
     for step in steps:
         if step.p99_interval is not None:
             low, high = step.p99_interval.low, step.p99_interval.high
-            axes.plot([step.offered] * 2, [low, high], "-", color=RED, lw=3, alpha=0.25, zorder=1)
+            axes.plot([step.rate] * 2, [low, high], "-", color=RED, lw=3, alpha=0.25, zorder=1)
 
 
 def _mark_saturation(axes: Axes, saturated: float) -> None:
@@ -78,22 +76,22 @@ def _mark_saturation(axes: Axes, saturated: float) -> None:
 
 def checks(steps: Sequence[Step], saturated: float) -> Drawn:
     """Whether the server kept up, and whether the generator did."""
-    offered_S = np.array([step.offered for step in steps])
+    rate_S = np.array([step.rate for step in steps])
     with style():
         figure = Figure(figsize=(9.5, 3.4))
         axes_kept, axes_late = figure.subplots(1, 2)
-        limit = 1.05 * max([saturated, *offered_S.tolist()])
+        limit = 1.05 * max([saturated, *rate_S.tolist()])
         axes_kept.plot([0, limit], [0, limit], ":", color=GREY, label="all that is offered")
         axes_kept.axhline(saturated, color=GREY, lw=1, ls="--", label="saturated")
-        axes_kept.plot(offered_S, [step.achieved for step in steps], "o-", color=BLUE, label="answered")
+        axes_kept.plot(rate_S, [step.achieved for step in steps], "o-", color=BLUE, label="answered")
         failed_S = np.array([step.failed / step.seconds for step in steps])
         if failed_S.any():
-            axes_kept.plot(offered_S, failed_S, "x-", color=RED, label="failed")
+            axes_kept.plot(rate_S, failed_S, "x-", color=RED, label="failed")
         axes_kept.set(xlabel="offered, requests a second", ylabel="requests a second", xlim=(0, limit), ylim=(0, limit))
         axes_kept.legend(loc="upper left")
         for name, colour, marker in (("p50", BLUE, "o"), ("p99", RED, "D")):
-            axes_late.plot(offered_S, _figures(steps, "latency", name), "-", color=GREY, marker=marker, ms=4)
-            axes_late.plot(offered_S, _figures(steps, "delay", name), "-", color=colour, marker=marker, label=name)
+            axes_late.plot(rate_S, _figures(steps, "latency", name), "-", color=GREY, marker=marker, ms=4)
+            axes_late.plot(rate_S, _figures(steps, "delay", name), "-", color=colour, marker=marker, label=name)
         axes_late.plot([], [], "-", color=GREY, label="latency, to compare")
         axes_late.set(xlabel="offered, requests a second", ylabel="lateness of the generator, ms")
         _log_scale(axes_late, steps)

@@ -214,7 +214,7 @@ def _show(console: Console, run: page.Run, written: tuple[Path, Path]) -> None:
     for table in told.tables:
         shown = Table(box=None, pad_edge=False)
         for index, heading in enumerate(table.headings):
-            shown.add_column(heading, justify="right" if index else "left", no_wrap=True)
+            shown.add_column(heading, justify="right" if index else "left")
         for row in table.rows:
             shown.add_row(*row)
         console.print(shown)

@@ -17,6 +17,8 @@ from trident.errors import SetupError
 _LEAD_S = 1
 """Whole seconds at the begin of a stage that do not count: users come and go in them."""
 _MOST_MOMENTS = 120
+_LEAST_REQUESTS = 10
+"""In a moment, on average: percentiles of fewer mean nothing."""
 Span = tuple[int, int]
 """The first whole second that counts, and the first that does not any more."""
 
@@ -137,7 +139,9 @@ def _stage(users: int, bounds: tuple[float, float], begin: float, rows: Sequence
 
 
 def _moments(rows: Sequence[Row], span: Span, begin: float) -> Iterable[Moment]:
-    width = max(1, math.ceil((span[1] - span[0]) / _MOST_MOMENTS))
+    seconds = span[1] - span[0]
+    requests = sum(number for *_, number in rows)
+    width = max(1, math.ceil(seconds / _MOST_MOMENTS), math.ceil(_LEAST_REQUESTS * seconds / requests))
     for first in range(span[0], span[1] - width + 1, width):
         inside = [row for row in rows if first <= row[0] < first + width]
         one = group("", inside, (first, first + width))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import subprocess
 import sys
 import time
@@ -241,11 +240,12 @@ def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     """Have those that still run come to their end, the gentle way first."""
     left = [process for process in processes if process.poll() is None]
     for process in left:
-        process.send_signal(signal.SIGINT)
+        process.terminate()  # not SIGINT: what a script starts in the background ignores it
+    deadline = time.monotonic() + _INTERRUPTED_S
     try:
         for process in left:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_INTERRUPTED_S)
+                process.wait(max(0.0, deadline - time.monotonic()))
     finally:
         for process in left:
             process.kill()

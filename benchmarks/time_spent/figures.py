@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.answers import Latency, latencies, summarise
-from benchmarks.time_spent.account import PARTS, Account, Moment, account_of, timeline
+from benchmarks.time_spent.account import OUTSIDE, PARTS, Account, Moment, account_of, timeline
 from benchmarks.time_spent.counters import Counters
 from benchmarks.time_spent.processor import SERVER
 from benchmarks.time_spent.run import Measured, Run, Served
@@ -19,7 +19,6 @@ from trident.contract import CALLED, ENSEMBLE, STEPS
 _SAME_MS = 1e-3
 """Parts have the same timestamps in statistics and in traces."""
 _END_APART_MS = 0.5
-"""The end has not: a request ends in the statistics a moment before it ends in its trace."""
 _ADDS_UP_MS = 1e-3
 _NS_PER_MS = 1e6
 
@@ -126,7 +125,9 @@ def component_of(name: str, counters: Counters, requests: int, processor_s: floa
 def _verdicts(server: ServerFigures) -> list[Verdict]:
     found = []
     for load, figures in zip(server.served.loads, server.loads, strict=True):
-        found += [_counted(server.served.name, load), _agree(server.served.name, load), _adds_up(server, figures)]
+        name = server.served.name
+        found += [_counted(name, load), _agree(name, load), _adds_up(server, figures)]
+        found.append(_ends(name, load, figures.account))
     return found
 
 
@@ -147,14 +148,30 @@ def _counted(server: str, load: Measured) -> Verdict:
 
 
 def _agree(server: str, load: Measured) -> Verdict:
-    """Whether statistics and traces say the same: of each step's parts, and of the ensemble as a whole."""
+    """Whether statistics and traces say the same of each part of each step."""
     apart = {name: _apart_ms(load.counters.get(name, Counters()), name, load.traced) for name in STEPS}
-    whole = load.counters[ENSEMBLE].mean_ms("whole") - float(np.mean([one.whole for one in load.traced])) / _NS_PER_MS
     worst = max(apart, key=lambda name: apart[name])
     return Verdict(
-        apart[worst] <= _SAME_MS and abs(whole) <= _END_APART_MS,
-        f"{server}, {load.name}: Triton's statistics and its traces agree (at most {1000 * apart[worst]:.1f} µs apart "
-        f"on a part of a step, {worst}; {1000 * abs(whole):.0f} µs on the end of a request)",
+        apart[worst] <= _SAME_MS,
+        f"{server}, {load.name}: Triton's statistics and its traces agree on each part of each step (at most "
+        f"{1000 * apart[worst]:.1f} µs apart, {worst})",
+    )
+
+
+def _ends(server: str, load: Measured, account: Account) -> Verdict:
+    """Whether it is clear when a request ended.
+
+    Triton sends the answer off, then counts the request, then ends its trace. Where others take the processor between
+    two of these, a caller may even be answered before: then some of what the account calls ending was waited for by
+    nobody, and the row of what is outside of Triton is short of it.
+    """
+    apart_ms = abs(account.ensemble_ms - load.counters.get(ENSEMBLE, Counters()).mean_ms("whole"))
+    outside = next(row.ms for row in account.rows if row.name == OUTSIDE)
+    return Verdict(
+        apart_ms <= _END_APART_MS and outside >= 0,
+        f"{server}, {load.name}: a request ends in the statistics {1000 * apart_ms:.0f} µs before it does in its trace "
+        f"(up to {1000 * _END_APART_MS:.0f} µs), and callers have their answer {outside:.2f} ms after",
+        required=False,
     )
 
 
@@ -169,11 +186,9 @@ def _apart_ms(counters: Counters, name: str, traced: Sequence[Traced]) -> float:
 
 
 def _adds_up(server: ServerFigures, figures: LoadFigures) -> Verdict:
-    """Whether the rows are the latency, and none is negative: no caller is answered before Triton answers."""
     account = figures.account
-    least = min(account.rows, key=lambda row: row.ms)
     return Verdict(
-        abs(account.sum_ms - account.latency_ms) <= _ADDS_UP_MS and least.ms >= 0,
+        abs(account.sum_ms - account.latency_ms) <= _ADDS_UP_MS,
         f"{server.served.name}, {figures.name}: the parts add up to {account.sum_ms:.2f} ms, the callers' mean latency "
-        f"is {account.latency_ms:.2f} ms, and none is negative (the least is {least.name}, {least.ms:.2f} ms)",
+        f"is {account.latency_ms:.2f} ms",
     )

@@ -168,7 +168,10 @@ def wait_for(url: str) -> str:
 def test_the_web_page_runs_a_load_and_leaves_nothing_behind(tiny):
     port = free_port()
     page = f"http://127.0.0.1:{port}"
-    running = subprocess.Popen(words("--url", tiny.grpc_url, "--ui", "--ui-port", port), start_new_session=True,
+    # As a terminal starts it: where these tests run in the background, SIGINT is ignored, and would be by it.
+    as_in_terminal = ["env", "--default-signal=INT"]
+    running = subprocess.Popen([*as_in_terminal, *words("--url", tiny.grpc_url, "--ui", "--ui-port", port)],
+                               start_new_session=True,
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
     try:
         shown = wait_for(page)

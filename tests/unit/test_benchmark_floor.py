@@ -378,7 +378,7 @@ def test_a_ratio_of_too_little_is_refused(ours, theirs):
         paired_ratio(ours, theirs)
 
 
-def made_up_run() -> Run:
+def made_up_run(others_cores: float = 0.05) -> Run:
     """Three rounds: served takes 1.25 times as long, and 1.5 times the processor time."""
     turns = []
     for number, regime, side, order in schedule(3):
@@ -387,7 +387,17 @@ def made_up_run() -> Run:
         latencies = tuple(slower * value * (number + 1) for value in (90.0, 100.0, 140.0, 100.0))
         client_s = 0.01 if side is Side.SERVED else 0.0
         turns.append(
-            Turn(number, regime, side, order, latencies, slower * 0.5 * (number + 1), dearer * 0.8, client_s, 0.05)
+            Turn(
+                number,
+                regime,
+                side,
+                order,
+                latencies,
+                slower * 0.5 * (number + 1),
+                dearer * 0.8,
+                client_s,
+                others_cores,
+            )
         )
     blocks = {name: Block((100.0,) * 4, seconds, 0.8, {}) for name, seconds in (("a", 0.5), ("b", 0.4), ("c", 0.3))}
     tried = tuple(Trial(Variant(name), block, "x: 1 and 2" if name == "c" else "") for name, block in blocks.items())
@@ -439,7 +449,7 @@ def test_the_report_is_one_file_without_network(tmp_path):
     assert "<two>" not in html
     assert html.count("other answers") == html.count("the floor</td>") == len(Regime)
     read = json.loads(as_json.read_text())
-    assert read["what"] == "floor"
+    assert (read["what"], read["outcome"]) == ("floor", "finished")
     assert len(read["blocks"]) == 3 * 8
     assert [one["chosen"] for one in read["trials"]] == [False, True, False] * 2
     assert read["summary"]["tables"][0]["rows"][3] == [
@@ -451,3 +461,12 @@ def test_the_report_is_one_file_without_network(tmp_path):
     ]
     assert "1.25 times as long" in read["summary"]["sentences"][0]
     assert "2.5 ms of processor" in read["summary"]["sentences"][3]
+
+
+def test_a_run_on_a_busy_machine_does_not_count():
+    run = made_up_run(others_cores=0.9)
+    compared = work_out(run)
+    data = to_json(run, compared, FACTS)
+    assert data["outcome"] == "failed"
+    assert "0.90 cores busy, so these figures say nothing" in data["summary"]["sentences"][-1]
+    assert "✗" in to_html(run, compared, FACTS)
