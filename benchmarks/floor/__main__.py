@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -11,11 +12,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmarks import report
-from benchmarks.floor.figures import HEADINGS, Comparison, Quantity, summary, work_out
-from benchmarks.floor.page import to_html, to_json
 from benchmarks.floor.run import Run, Settings, measure
 from trident.errors import TridentError
 from trident.layout import DEFAULT_REPOSITORY
+
+if TYPE_CHECKING:
+    from benchmarks.floor.figures import Comparison, Quantity
 
 _DEFAULT = Settings()
 
@@ -63,6 +65,10 @@ def main(
     a time, and saturated with two workers. Both sides take turns, the idle one idle. It starts a server of its own on
     free ports, and takes about 6 minutes. Exit code 1: the two do not give the same answers, or a request failed.
     """
+    # Here, because the processes of the floor import this module as well, and need none of these.
+    from benchmarks.floor.figures import work_out  # noqa: PLC0415
+    from benchmarks.floor.page import to_html, to_json  # noqa: PLC0415
+
     console = Console(highlight=False)
     # Before anything else, so that the load average is the machine's and not ours.
     facts = report.circumstances(report.command_line("benchmarks.floor"))
@@ -90,6 +96,8 @@ def main(
 
 def show(console: Console, run: Run, compared: dict[Quantity, Comparison]) -> None:
     """The figures as a table, and what they come to."""
+    from benchmarks.floor.figures import HEADINGS, summary  # noqa: PLC0415
+
     table = Table(box=None, pad_edge=False, collapse_padding=True)
     for heading in HEADINGS:
         table.add_column(heading, justify="right" if heading else "left", no_wrap=bool(heading))
