@@ -31,6 +31,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.answers import BAD_ANSWER, NOT_SENT, OK, Answers, failures, latencies, read_answers, summarise
+from benchmarks.ranges import check_range
 from benchmarks.transport import Failed, Grpc, Transport
 from trident.contract import ENSEMBLE
 from trident.errors import SetupError
@@ -77,17 +78,12 @@ class Plan:
     def __post_init__(self) -> None:
         if (self.rate is None) == (self.workers is None):
             raise SetupError("load: expected either a rate or a number of workers, got both or neither")
-        _check("rate", self.rate, 0.001, 10_000)
-        _check("workers", self.workers, 1, 1000)
-        _check("seconds", self.seconds, 0.1, LONGEST_S)
-        _check("requests", self.requests, 1, MOST_REQUESTS)
-        _check("timeout_s", self.timeout_s, 0.01, 3600)
-        _check("most_in_flight", self.most_in_flight, 1, 100_000)
-
-
-def _check(name: str, value: float | None, low: float, high: float) -> None:
-    if value is not None and not low <= value <= high:
-        raise SetupError(f"load: {name}: expected {low:g} to {high:g}, got {value:g}")
+        check_range("load: rate", self.rate, 0.001, 10_000)
+        check_range("load: workers", self.workers, 1, 1000)
+        check_range("load: seconds", self.seconds, 0.1, LONGEST_S)
+        check_range("load: requests", self.requests, 1, MOST_REQUESTS)
+        check_range("load: timeout_s", self.timeout_s, 0.01, 3600)
+        check_range("load: most_in_flight", self.most_in_flight, 1, 100_000)
 
 
 def arrival_times(plan: Plan, begin: float) -> Iterator[float]:

@@ -78,6 +78,11 @@ def pictures_in(folder: Path) -> list[Path]:
     return files
 
 
+def pictures_for(chosen: Path | None, folder: Path) -> list[Path]:
+    """The pictures of the chosen folder, or else the sample ones, written into ``folder``. Raises SetupError."""
+    return write_pictures(folder) if chosen is None else pictures_in(chosen)
+
+
 def _opened(name: str) -> Image.Image:
     with Image.open(photo(name)) as opened:
         return opened.convert("RGB")

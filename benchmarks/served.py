@@ -5,7 +5,7 @@ For what the ensemble does not show: the branches' own answers, face embeddings,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,11 +15,31 @@ import numpy.typing as npt
 from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
 
 from trident.contract import MODELS
+from trident.entities.gallery import URL_VARIABLE
 from trident.fusion.batch import fusion_inputs
+from trident.launcher import TritonServer
+from trident.layout import DEFAULT_REPOSITORY
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 
 TIMEOUT_SECONDS = 60.0
+
+
+def own_server(folder: Path, repository: Path = DEFAULT_REPOSITORY, *, arguments: Sequence[str] = ()) -> TritonServer:
+    """A server to start for a measurement: on free ports, with a gallery that nobody is enrolled in.
+
+    Args:
+        folder: For the gallery; to be there for as long as the server runs.
+        repository: What it serves.
+        arguments: Further ones of ``tritonserver``.
+    """
+    gallery = {URL_VARIABLE: empty_gallery(folder)}
+    return TritonServer(repository, grpc_port=0, http_port=0, metrics_port=0, arguments=arguments, env=gallery)
+
+
+def empty_gallery(folder: Path) -> str:
+    """SQLAlchemy URL of a gallery in ``folder``, which nobody is enrolled in until somebody is."""
+    return f"sqlite:///{folder / 'gallery.db'}"
 
 
 class ServedModels:

@@ -22,13 +22,12 @@ from benchmarks.floor.same import check_same
 from benchmarks.floor.trials import Trial, latency_variants, throughput_variants, try_out
 from benchmarks.floor.workers import Floor, Job
 from benchmarks.load import LONGEST_S, Generator, Plan, drawn_pictures
-from benchmarks.pictures import pictures_in, write_pictures
+from benchmarks.pictures import pictures_for
+from benchmarks.ranges import check_range
 from benchmarks.report import served_by
-from benchmarks.served import ServedModels
+from benchmarks.served import ServedModels, empty_gallery, own_server
 from benchmarks.swaps.resources import Scale
-from trident.entities.gallery import URL_VARIABLE
 from trident.errors import SetupError
-from trident.launcher import TritonServer
 from trident.layout import DEFAULT_REPOSITORY
 
 _REST_S = 0.2
@@ -77,8 +76,7 @@ class Settings:
             ("workers", self.workers, 1, 64),
             ("callers", self.callers, 1, 256),
         ):
-            if not low <= value <= high:
-                raise SetupError(f"floor: {name}: expected {low:g} to {high:g}, got {value:g}")
+            check_range(f"floor: {name}", value, low, high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +150,12 @@ def measure(settings: Settings, tell: Callable[[str], None]) -> Run:
 
 def _measure(settings: Settings, folder: Path, tell: Callable[[str], None]) -> Run:
     begun = time.monotonic()
-    files = write_pictures(folder / "pictures") if settings.pictures is None else pictures_in(settings.pictures)
+    files = pictures_for(settings.pictures, folder / "pictures")
     if len(files) > MOST_PICTURES:
         tell(f"{MOST_PICTURES} of the {len(files)} pictures are drawn.")
         files = random.Random(settings.seed).sample(files, MOST_PICTURES)  # noqa: S311 - no secret
     pictures = {file.name: file.read_bytes() for file in sorted(files)}
-    gallery = f"sqlite:///{folder / 'gallery.db'}"
-    job = Job(settings.repository, gallery, pictures)
+    job = Job(settings.repository, empty_gallery(folder), pictures)
     trials, chosen = {}, {}
     for regime, variants in (
         (Regime.ONE, latency_variants(settings.workers)),
@@ -168,7 +165,7 @@ def _measure(settings: Settings, folder: Path, tell: Callable[[str], None]) -> R
         tell(f"{regime.capitalize()}, the floor is: {chosen[regime].variant.name}.")
     least = max(len(pictures), settings.workers, settings.callers)
     requests = {regime: max(least, round(trial.block.rate * settings.block_s)) for regime, trial in chosen.items()}
-    server = TritonServer(settings.repository, grpc_port=0, http_port=0, metrics_port=0, env={URL_VARIABLE: gallery})
+    server = own_server(folder, settings.repository)
     with ExitStack() as stack:
         floors = {regime: stack.enter_context(Floor(trial.variant, job)) for regime, trial in chosen.items()}
         stack.enter_context(server)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,23 +10,21 @@ from tempfile import TemporaryDirectory
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 from tritonclient.utils import InferenceServerException
 
-from benchmarks import report
+from benchmarks import command, report
 from benchmarks.fusion_gain import words
 from benchmarks.fusion_gain.asked import read_pictures
 from benchmarks.fusion_gain.measure import Figures, Settings, measure
 from benchmarks.fusion_gain.page import WHAT, to_html, to_json
 from benchmarks.load import check_loopback
-from trident.errors import TridentError
+from benchmarks.served import own_server
 from trident.fusion.taxonomy import load_taxonomy
-from trident.launcher import TritonServer
 
 _DEFAULT = Settings(Path())
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.command(context_settings=command.SETTINGS)
 @click.option(
     "--data",
     "folder",
@@ -50,13 +47,7 @@ _DEFAULT = Settings(Path())
     help="Of them those for the boxes, which take longer.",
 )
 @click.option("--seed", default=_DEFAULT.seed, help="Of the resamples.")
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=report.REPORTS,
-    show_default="benchmarks/reports",
-    help="Folder for the report.",
-)
+@command.out_option()
 def main(
     *,
     folder: Path,
@@ -77,7 +68,7 @@ def main(
     # Before anything else, so that the load average is the machine's and not ours.
     facts = report.circumstances(report.command_line("benchmarks.fusion_gain"))
     settings = Settings(folder, policy, limit, resamples, box_resamples, seed)
-    try:
+    with command.in_one_sentence("fusion_gain", InferenceServerException):
         pictures = read_pictures(folder, load_taxonomy(), limit)
         with _served(url, console) as address:
             server = report.served_by(address)
@@ -86,9 +77,6 @@ def main(
             )
         page, content = to_html(figures, settings, facts, server), to_json(figures, settings, facts, server)
         as_html, as_json = report.write(report.report_stem(WHAT, facts), page, content, out)
-    except (TridentError, InferenceServerException) as error:
-        Console(stderr=True, highlight=False).print(f"[red]fusion_gain:[/] {escape(str(error))}", soft_wrap=True)
-        sys.exit(1)
     show(console, figures)
     console.print(f"Report: {as_html}\nFigures: {as_json}", soft_wrap=True)
 
@@ -101,9 +89,8 @@ def _served(url: str | None, console: Console) -> Iterator[str]:
         yield url
         return
     with TemporaryDirectory(prefix="trident-fusion-gain-") as folder:
-        gallery = {"TRIDENT_GALLERY_URL": f"sqlite:///{folder}/gallery.db"}
         console.print("Starting a server…")
-        with TritonServer(grpc_port=0, http_port=0, metrics_port=0, env=gallery) as server:
+        with own_server(Path(folder)) as server:
             yield server.grpc_url
 
 
@@ -114,15 +101,10 @@ def show(console: Console, figures: Figures) -> None:
         (("categories", "mAP", "95 %", "points", "95 %"), words.way_rows(figures.categories.ways)),
         (("part", "without", "with", "points", "95 %"), parts),
     ):
-        table = Table(box=None, pad_edge=False, collapse_padding=True)
-        for number, heading in enumerate(headings):
-            table.add_column(heading, justify="right" if number else "left", no_wrap=True)
-        for row in rows:
-            table.add_row(*map(escape, row))
-        console.print(table)
+        command.print_table(console, headings, rows, no_wrap=True)
         console.print()
     for sentence in words.sentences(figures):
-        console.print(escape(sentence), soft_wrap=True)
+        command.teller(console)(sentence)
 
 
 if __name__ == "__main__":

@@ -7,15 +7,11 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from benchmarks import report
+from benchmarks import command, report
 from benchmarks.latency_curve.page import WHAT, row, to_html, to_json, verdicts
 from benchmarks.latency_curve.run import LEVELS, Run, Settings, measure
 from benchmarks.verdict import passed, show
-from trident.errors import TridentError
-from trident.layout import DEFAULT_REPOSITORY
 
 _DEFAULT = Settings()
 _SHORT_HEADINGS = ("%", "offered", "answered", "n", "p50", "p90", "p95", "p99 ms", "95 %", "failed", "late ms", "")
@@ -30,7 +26,7 @@ def _shares(context: click.Context, parameter: click.Parameter, text: str) -> tu
         raise click.BadParameter(f"expected percentages with commas between, as 10,50,90, got {text!r}") from None
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.command(context_settings=command.SETTINGS)
 @click.option(
     "--levels",
     default=",".join(f"{100 * level:g}" for level in LEVELS),
@@ -51,26 +47,10 @@ def _shares(context: click.Context, parameter: click.Parameter, text: str) -> tu
     "--most-in-flight", default=_DEFAULT.most_in_flight, help="What is planned beyond is not sent, and fails."
 )
 @click.option("--seed", default=_DEFAULT.seed, help="Of the arrivals and of the choice of pictures.")
-@click.option(
-    "--pictures",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder with pictures of your own. [default: the sample pictures]",
-)
+@command.pictures_option()
 @click.option("--url", help="gRPC port of a server of this machine that runs already. [default: one is started]")
-@click.option(
-    "--model-repository",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    default=DEFAULT_REPOSITORY,
-    show_default="the project's",
-    help="What the server that is started serves.",
-)
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=report.REPORTS,
-    show_default="benchmarks/reports",
-    help="Folder for the report.",
-)
+@command.repository_option("What the server that is started serves.")
+@command.out_option()
 def main(
     *,
     levels: tuple[float, ...],
@@ -97,7 +77,7 @@ def main(
     console = Console(highlight=False)
     # Before anything else, so that the load average is the machine's and not ours.
     facts = report.circumstances(report.command_line("benchmarks.latency_curve"))
-    try:
+    with command.in_one_sentence("latency-curve"):
         settings = Settings(
             levels=levels,
             requests=requests,
@@ -114,11 +94,8 @@ def main(
             repository=model_repository,
             url=url,
         )
-        run = measure(settings, lambda line: console.print(escape(line), soft_wrap=True))
+        run = measure(settings, command.teller(console))
         paths = report.write(report.report_stem(WHAT, facts), to_html(run, facts), to_json(run, facts), out)
-    except TridentError as error:
-        Console(stderr=True, highlight=False).print(f"[red]latency-curve:[/] {escape(str(error))}", soft_wrap=True)
-        sys.exit(1)
     _show(console, run)
     console.print(f"Report: {paths[0]}\nFigures: {paths[1]}", soft_wrap=True)
     if not passed(verdicts(run)):
@@ -127,12 +104,7 @@ def main(
 
 def _show(console: Console, run: Run) -> None:
     """The table, and what it comes to."""
-    table = Table(box=None, pad_edge=False, collapse_padding=True)
-    for heading in _SHORT_HEADINGS:
-        table.add_column(heading, justify="right" if heading else "left", overflow="fold")
-    for step in run.steps:
-        table.add_row(*row(step))
-    console.print(table)
+    command.print_table(console, _SHORT_HEADINGS, map(row, run.steps), left=0, overflow="fold")
     show(console, verdicts(run))
 
 

@@ -15,11 +15,11 @@ from benchmarks import report
 from benchmarks.answers import Answers
 from benchmarks.latency_curve.steps import Step, step_of
 from benchmarks.load import Load, Plan, check_loopback, saturated_rate
-from benchmarks.pictures import pictures_in, write_pictures
+from benchmarks.pictures import pictures_for
+from benchmarks.ranges import check_range
+from benchmarks.served import own_server
 from benchmarks.swaps.resources import Scale
-from trident.entities.gallery import URL_VARIABLE
 from trident.errors import SetupError
-from trident.launcher import TritonServer
 from trident.layout import DEFAULT_REPOSITORY
 
 LEVELS = tuple(number / 10 for number in range(1, 12))
@@ -71,9 +71,7 @@ class Settings:
             ("saturation_s", 0.5, 600),
             ("callers", 1, 1000),
         ):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise SetupError(f"{name}: expected {low:g} to {high:g}, got {value:g}")
+            check_range(name, getattr(self, name), low, high)
         if self.saturated is not None and not 0 < self.saturated <= 10_000:
             raise SetupError(f"saturated: expected a rate above 0, to 10000, got {self.saturated:g}")
         if self.url is not None:
@@ -117,15 +115,12 @@ def measure(settings: Settings, tell: Callable[[str], None]) -> Run:
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trident-latency-curve-")))
-        pictures = write_pictures(folder / "pictures") if settings.pictures is None else pictures_in(settings.pictures)
+        pictures = pictures_for(settings.pictures, folder / "pictures")
         if settings.url is not None:
             loads = _Loads(settings.url, pictures, settings, folder, tell, None)
         else:
             begun = time.monotonic()
-            gallery = {URL_VARIABLE: f"sqlite:///{folder / 'gallery.db'}"}
-            server = stack.enter_context(
-                TritonServer(settings.repository, grpc_port=0, http_port=0, metrics_port=0, env=gallery)
-            )
+            server = stack.enter_context(own_server(folder, settings.repository))
             tell(f"Triton answers after {time.monotonic() - begun:.1f} s.")
             loads = _Loads(server.grpc_url, pictures, settings, folder, tell, str(server.name))
         about = report.served_by(loads.url)

@@ -16,20 +16,18 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from benchmarks import report
+from benchmarks import command, report
 from benchmarks.load import check_loopback
 from benchmarks.locust_load import page, process
 from benchmarks.locust_load.figures import work_out
 from benchmarks.locust_load.process import MODELS, Settings
 from benchmarks.locust_load.shapes import Kind
-from benchmarks.pictures import pictures_in, write_pictures
+from benchmarks.pictures import pictures_for
+from benchmarks.served import own_server
 from benchmarks.swaps.resources import Scale
 from trident.contract import ENSEMBLE
-from trident.entities.gallery import URL_VARIABLE
-from trident.errors import SetupError, TridentError
+from trident.errors import SetupError
 from trident.launcher import TritonServer
 from trident.rollout.serving import TritonServing
 
@@ -37,14 +35,10 @@ _LOG_LINES = 15
 _DEFAULT = Settings()
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.command(context_settings=command.SETTINGS)
 @click.option("--url", metavar="HOST:PORT", help="A running server's gRPC port. Without it, one is started for this.")
 @click.option("--models", default=ENSEMBLE, help=f"Whom to ask, with commas between: {', '.join(MODELS)}; or all.")
-@click.option(
-    "--pictures",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder with pictures of any sizes. [default: the project's sample pictures]",
-)
+@command.pictures_option()
 @click.option("--batch", default=_DEFAULT.batch, help="Pictures in one request, such as 1,4.")
 @click.option("--shape", type=click.Choice([kind.value for kind in Kind]), default="steps", help="Course of the load.")
 @click.option("--users", default=_DEFAULT.users, help="At the height of the load.")
@@ -59,13 +53,7 @@ _DEFAULT = Settings()
 @click.option("--ui", is_flag=True, help="Show locust's web page, on this machine alone, until Ctrl-C.")
 @click.option("--ui-port", default=8089, help="Of that page.")
 @click.option("--remote", is_flag=True, help="Allow a server or master on another machine. Ask its owner first.")
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=report.REPORTS,
-    show_default="benchmarks/reports",
-    help="Folder for the report.",
-)
+@command.out_option()
 def main(
     *,
     url: str | None,
@@ -90,7 +78,7 @@ def main(
     # Before anything else, so that the load average is the machine's and not ours.
     facts = report.circumstances(report.command_line("benchmarks.locust_load"))
     kind = Kind(shape)
-    try:
+    with command.in_one_sentence("load"):
         if not wanted["remote"]:
             for place in (url or "localhost", bind, worker_of or "localhost"):
                 check_loopback(place)
@@ -114,9 +102,6 @@ def main(
                     return
                 load = _Load(console, settings, facts, options, workers, out, folder)
                 run = load.make(place, server)
-    except TridentError as error:
-        Console(stderr=True, highlight=False).print(f"[red]load:[/] {escape(str(error))}", soft_wrap=True)
-        sys.exit(1)
     if run.figures.failed:
         sys.exit(1)
 
@@ -125,8 +110,7 @@ def main(
 def _serving(url: str | None, settings: Settings, folder: Path) -> Iterator[tuple[str, TritonServer | None]]:
     """The given server, or one of our own on free ports, with a gallery that nobody is in."""
     if url is None:
-        gallery = f"sqlite:///{folder / 'gallery.db'}"
-        with TritonServer(grpc_port=0, http_port=0, metrics_port=0, env={URL_VARIABLE: gallery}) as server:
+        with own_server(folder) as server:
             yield server.grpc_url, server
         return
     with TritonServing(url) as serving:
@@ -171,7 +155,7 @@ class _Load:
             SetupError: It could not be made.
         """
         settings, folder = self.settings, self.folder
-        pictures = write_pictures(folder / "pictures") if settings.pictures is None else pictures_in(settings.pictures)
+        pictures = pictures_for(settings.pictures, folder / "pictures")
         self.facts["server"] = report.served_by(url)
         stem, counts, log = report.report_stem("load", self.facts), folder / "counts.json", folder / "locust.log"
         self.console.print(
@@ -212,14 +196,9 @@ def _show(console: Console, run: page.Run, written: tuple[Path, Path]) -> None:
     """What the report says, in short, and where it lies."""
     told = page.summary(run)
     for table in told.tables:
-        shown = Table(box=None, pad_edge=False)
-        for index, heading in enumerate(table.headings):
-            shown.add_column(heading, justify="right" if index else "left")
-        for row in table.rows:
-            shown.add_row(*row)
-        console.print(shown)
+        command.print_table(console, table.headings, table.rows)
     for sentence in told.sentences:
-        console.print(escape(sentence), soft_wrap=True)
+        command.teller(console)(sentence)
     named = [*(("Locust's own", file) for file in run.files), ("Report", written[0]), ("Figures", written[1])]
     for about, file in named:
         console.print(f"{about}: {file}", soft_wrap=True)

@@ -23,7 +23,7 @@ from benchmarks.load import check_loopback
 from benchmarks.locust_load.calls import Caller, Outcome
 from benchmarks.locust_load.payloads import MOST_PICTURES, Payload, parse_batches, payloads
 from benchmarks.locust_load.state import give_up, log
-from benchmarks.pictures import pictures_in, write_pictures
+from benchmarks.pictures import pictures_for
 from benchmarks.served import ServedModels
 from trident.errors import TridentError
 from trident_client.settings import DEFAULT_URL, address
@@ -70,7 +70,7 @@ class _Stock:
 def _pictures(folder: str, seed: int) -> tuple[bytes, ...]:
     """The encoded pictures of a folder, at most ``MOST_PICTURES``, in an order that the seed decides."""
     with tempfile.TemporaryDirectory(prefix="trident-pictures-") as own:
-        files = pictures_in(Path(folder)) if folder else write_pictures(Path(own))
+        files = pictures_for(Path(folder) if folder else None, Path(own))
         drawn = random.Random(seed).sample(files, min(len(files), MOST_PICTURES))  # noqa: S311 - no secret
         return tuple(file.read_bytes() for file in drawn)
 

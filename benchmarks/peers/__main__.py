@@ -10,48 +10,28 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from benchmarks import report
+from benchmarks import command, report
 from benchmarks.peers.environments import environment_of
 from benchmarks.peers.figures import Figures, work_out
 from benchmarks.peers.measure import Settings, measure
 from benchmarks.peers.page import WHAT, row_cells, sentences, to_html, to_json
 from benchmarks.peers.peer import Peer, read_peers
 from benchmarks.peers.serving import Served, Subject, Trident
-from trident.errors import SetupError, TridentError
-from trident.layout import DEFAULT_REPOSITORY
+from trident.errors import SetupError
 
 _DEFAULT = Settings()
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.command(context_settings=command.SETTINGS)
 @click.argument("peers", nargs=-1, metavar="[PEER]...")
 @click.option("--seconds", default=_DEFAULT.seconds, help="At one client, and saturated; half load takes twice that.")
 @click.option("--rounds", default=_DEFAULT.rounds, help="The order is reversed in every second one.")
 @click.option("--callers", default=_DEFAULT.callers, help="Of the saturated loop.")
 @click.option("--seed", default=_DEFAULT.seed, help="Of the arrivals and of the choice of pictures.")
-@click.option(
-    "--pictures",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    show_default="the sample pictures",
-    help="Folder with pictures of your own.",
-)
-@click.option(
-    "--model-repository",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    default=DEFAULT_REPOSITORY,
-    show_default="the project's",
-    help="Is only read.",
-)
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=report.REPORTS,
-    show_default="benchmarks/reports",
-    help="Folder for the report.",
-)
+@command.pictures_option()
+@command.repository_option("Is only read.")
+@command.out_option()
 @click.option("--install-only", is_flag=True, help="Make the environments, and measure nothing.")
 def main(
     peers: tuple[str, ...],
@@ -76,10 +56,8 @@ def main(
     console = Console(highlight=False)
     facts = report.circumstances(report.command_line("benchmarks.peers"))
 
-    def tell(line: str) -> None:
-        console.print(escape(line), soft_wrap=True)
-
-    try:
+    tell = command.teller(console)
+    with command.in_one_sentence("peers"):
         settings = Settings(seconds, rounds, callers, seed, pictures, model_repository)
         installed, refused = _install(read_peers(peers), tell)
         if install_only:
@@ -91,9 +69,6 @@ def main(
         as_html, as_json = report.write(
             report.report_stem(WHAT, facts), to_html(run, figures, facts), to_json(run, figures, facts), out
         )
-    except TridentError as error:
-        Console(stderr=True, highlight=False).print(f"[red]peers:[/] {escape(str(error))}", soft_wrap=True)
-        sys.exit(1)
     show(console, figures)
     for sentence in sentences(run, figures):
         tell(sentence)
@@ -119,12 +94,8 @@ def _install(peers: tuple[Peer, ...], tell: Callable[[str], None]) -> tuple[list
 
 def show(console: Console, figures: Figures) -> None:
     """The one table, with headings that a terminal has room for."""
-    table = Table(box=None, pad_edge=False)
-    for heading in ("server", "over", "a second", "1 client, ms", "half load, ms", "CPU s", "MB", "lines"):
-        table.add_column(heading, justify="left" if heading in ("server", "over") else "right", no_wrap=True)
-    for row in figures.rows:
-        table.add_row(*row_cells(row))
-    console.print(table)
+    headings = ("server", "over", "a second", "1 client, ms", "half load, ms", "CPU s", "MB", "lines")
+    command.print_table(console, headings, map(row_cells, figures.rows), left=2, no_wrap=True)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from benchmarks.load import Load, Plan, saturated_rate
 from benchmarks.peers.processes import Family
 from benchmarks.peers.same import ask_all, check_same
 from benchmarks.peers.serving import Running, Subject
-from benchmarks.pictures import pictures_in, write_pictures
+from benchmarks.pictures import pictures_for
+from benchmarks.ranges import check_range
 from trident.errors import SetupError, TridentError
 from trident.layout import DEFAULT_REPOSITORY
 
@@ -53,8 +54,7 @@ class Settings:
             ("rounds", self.rounds, 1, 100),
             ("callers", self.callers, 1, 1000),
         ):
-            if not low <= value <= high:
-                raise SetupError(f"peers: {name}: expected {low:g} to {high:g}, got {value:g}")
+            check_range(f"peers: {name}", value, low, high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ def measure(settings: Settings, subjects: Sequence[Subject], tell: Callable[[str
     with tempfile.TemporaryDirectory(prefix="trident-peers-") as text:
         folder = Path(text)
         own = settings.pictures
-        pictures = write_pictures(folder / "pictures") if own is None else pictures_in(own)
+        pictures = pictures_for(own, folder / "pictures")
         gallery = f"sqlite:///{folder / 'gallery.db'}"
         for number, order in enumerate(orders(list(by_name), settings.rounds)):
             for name in order:

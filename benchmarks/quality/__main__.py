@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from tritonclient.utils import InferenceServerException
 
+from benchmarks import command
 from benchmarks import report as common
 from benchmarks.load import check_loopback
 from benchmarks.quality import report
@@ -21,7 +22,6 @@ from benchmarks.quality.report import Column, Measured
 from benchmarks.quality.run import Asked, Begin, measure, served
 from benchmarks.quality.versions import parse_versions
 from trident.errors import SetupError, TridentError
-from trident.layout import DEFAULT_REPOSITORY
 from trident.rollout.golden import LABELLED_SETS, labelled_sets
 from trident_client import ClientError
 
@@ -63,20 +63,8 @@ def _versions(_context: click.Context, _option: click.Parameter, value: Any) -> 
     metavar="COMPONENT=N[,…]",
     help="And these, side by side; may be given again for further ones.",
 )
-@click.option(
-    "--model-repository",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    default=DEFAULT_REPOSITORY,
-    show_default="the project's",
-    help="For a server of this command's own; and where other versions of a running one lie.",
-)
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=common.REPORTS,
-    show_default="benchmarks/reports",
-    help="Folder for the report.",
-)
+@command.repository_option("For a server of this command's own; and where other versions of a running one lie.")
+@command.out_option()
 @click.option("--floors/--no-floors", default=True, help="Whether a missed floor is a failure (exit code 1).")
 def main(
     *,

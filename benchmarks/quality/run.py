@@ -12,10 +12,9 @@ from benchmarks.quality.asking import Progress, Server
 from benchmarks.quality.measures import Subject
 from benchmarks.quality.report import Column
 from benchmarks.quality.versions import SERVING, Side, beside, name_of, serving_side
+from benchmarks.served import own_server
 from benchmarks.swaps.repository import copy_repository
-from trident.entities.gallery import URL_VARIABLE
 from trident.errors import SetupError
-from trident.launcher.server import TritonServer
 from trident.rollout.disk import Repository
 from trident.rollout.journal import Journal
 from trident.rollout.serving import TritonServing
@@ -66,8 +65,7 @@ def served(url: str | None, repository: Path, *, changes: bool) -> Iterator[tupl
         return
     with tempfile.TemporaryDirectory(prefix="trident-quality-") as folder:
         own = copy_repository(repository, Path(folder) / "models") if changes else Repository(repository)
-        gallery = {URL_VARIABLE: f"sqlite:///{folder}/gallery.db"}
-        with TritonServer(own.path, grpc_port=0, http_port=0, metrics_port=0, env=gallery) as server:
+        with own_server(Path(folder), own.path) as server:
             yield server.grpc_url, own
 
 

@@ -7,21 +7,17 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from benchmarks import report, verdict
+from benchmarks import command, report, verdict
 from benchmarks.swaps.figures import Figures, group_row, work_out
 from benchmarks.swaps.page import WHAT, to_html, to_json
 from benchmarks.swaps.repository import ORDER
 from benchmarks.swaps.run import Run, Settings, measure
-from trident.errors import TridentError
-from trident.layout import DEFAULT_REPOSITORY
 
 _DEFAULT = Settings()
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.command(context_settings=command.SETTINGS)
 @click.option("--requests", default=_DEFAULT.requests, help="Send at least so many.")
 @click.option("--swaps", default=_DEFAULT.swaps, help="Swap so many times, the components in turn.")
 @click.option("--components", help=f"Which to swap, with commas between. [default: {','.join(ORDER)}]")
@@ -34,20 +30,8 @@ _DEFAULT = Settings()
     help="Pictures for the shadow. [default: two of the load's]",
 )
 @click.option("--seed", default=_DEFAULT.seed, help="Of the arrivals and of the choice of pictures.")
-@click.option(
-    "--model-repository",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    default=DEFAULT_REPOSITORY,
-    show_default="the project's",
-    help="Is copied, never changed.",
-)
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=report.REPORTS,
-    show_default="benchmarks/reports",
-    help="Folder for the report.",
-)
+@command.repository_option("Is copied, never changed.")
+@command.out_option()
 def main(
     *,
     requests: int,
@@ -69,7 +53,7 @@ def main(
     console = Console(highlight=False)
     # Before anything else, so that the load average is the machine's and not ours.
     facts = report.circumstances(report.command_line("benchmarks.swaps"))
-    try:
+    with command.in_one_sentence("swaps"):
         settings = Settings(
             requests=requests,
             swaps=swaps,
@@ -81,13 +65,10 @@ def main(
             seed=seed,
             repository=model_repository,
         )
-        run = measure(settings, lambda line: console.print(escape(line), soft_wrap=True))
+        run = measure(settings, command.teller(console))
         figures = work_out(run)
         stem = report.report_stem(WHAT, facts)
         as_html, as_json = report.write(stem, to_html(run, figures, facts), to_json(run, figures, facts), out)
-    except TridentError as error:
-        Console(stderr=True, highlight=False).print(f"[red]swaps:[/] {escape(str(error))}", soft_wrap=True)
-        sys.exit(1)
     show(console, run, figures)
     console.print(f"Report: {as_html}\nFigures: {as_json}", soft_wrap=True)
     if not figures.passed:
@@ -96,13 +77,10 @@ def main(
 
 def show(console: Console, run: Run, figures: Figures) -> None:
     """The figures as a table, and what they come to."""
-    table = Table(box=None, pad_edge=False, collapse_padding=True)
-    for heading in ("ms, in flight during", "swaps", "s", "requests", "p50", "p95", "p99", "worst", "×p99", "95 %"):
-        table.add_column(heading, justify="left" if heading.startswith("ms") else "right", no_wrap=True)
-    for group in (figures.steady, *figures.components, *figures.phases):
-        cells = group_row(group)
-        table.add_row(*cells[:8], *cells[9:])  # without the medians' ratio, for which there is no room
-    console.print(table)
+    headings = ("ms, in flight during", "swaps", "s", "requests", "p50", "p95", "p99", "worst", "×p99", "95 %")
+    cells = [group_row(group) for group in (figures.steady, *figures.components, *figures.phases)]
+    # Without the medians' ratio, for which there is no room.
+    command.print_table(console, headings, [(*row[:8], *row[9:]) for row in cells], no_wrap=True)
     verdict.show(console, figures.verdicts)
 
 

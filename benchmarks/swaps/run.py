@@ -13,14 +13,13 @@ from pathlib import Path
 from benchmarks.answers import Answers
 from benchmarks.load import LONGEST_S, Load, Plan, saturated_rate
 from benchmarks.pictures import write_pictures
+from benchmarks.served import empty_gallery, own_server
 from benchmarks.swaps.repository import ORDER, copy_repository, digests_on_disk, origins, second_versions
 from benchmarks.swaps.resources import Sample, Scale
 from benchmarks.swaps.rollouts import Swap, flips_of, options_for, swap
 from benchmarks.swaps.timeline import Digests, Timeline, Wrong, judge_all
 from trident.background import step_back
-from trident.entities.gallery import URL_VARIABLE
 from trident.errors import SetupError, TridentError
-from trident.launcher import TritonServer
 from trident.layout import DEFAULT_REPOSITORY
 from trident.rollout.disk import Repository
 from trident.rollout.journal import Journal
@@ -124,9 +123,8 @@ def _measure(settings: Settings, folder: Path, tell: Callable[[str], None]) -> R
     photos = folder / "pictures"
     pictures = write_pictures(photos, other_sizes=False)  # the shadow asks each of them in every swap
     golden = settings.golden or _few(pictures, folder / "golden")
-    gallery = f"sqlite:///{folder / 'gallery.db'}"
     begun = time.monotonic()
-    server = TritonServer(repository.path, grpc_port=0, http_port=0, metrics_port=0, env={URL_VARIABLE: gallery})
+    server = own_server(folder, repository.path)
     with server, TritonServing(server.grpc_url) as serving:
         name = str(server.name)
         tell(f"Triton answers after {time.monotonic() - begun:.1f} s.")
@@ -138,7 +136,7 @@ def _measure(settings: Settings, folder: Path, tell: Callable[[str], None]) -> R
         tell(f"An open loop of {rate:.2f} requests a second; {settings.requests} take {seconds / 60:.1f} minutes.")
         # Half as long again, for swaps that take their time; it is stopped when both numbers are reached.
         plan = Plan(seconds=min(LONGEST_S, 1.5 * seconds + 60 * settings.swaps), rate=rate, seed=settings.seed)
-        options, begin = options_for(golden, gallery), time.time()
+        options, begin = options_for(golden, empty_gallery(folder)), time.time()
         with Load(server.grpc_url, pictures, plan, folder / "answers.jsonl") as load:
             step_back()  # as `trident rollout` does; the server and the load keep their priority
             swapping = _Swapping(repository, serving, options, load, Scale(name, [os.getpid(), load.pid]), tell)

@@ -8,9 +8,8 @@ from pathlib import Path
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from benchmarks import report
+from benchmarks import command, report
 from benchmarks.time_spent.figures import work_out
 from benchmarks.time_spent.page import (
     TWIN_HEADINGS,
@@ -24,37 +23,19 @@ from benchmarks.time_spent.page import (
 )
 from benchmarks.time_spent.run import Settings, measure
 from benchmarks.verdict import Verdict, passed, show
-from trident.errors import TridentError
-from trident.layout import DEFAULT_REPOSITORY
 
 _DEFAULT = Settings()
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.command(context_settings=command.SETTINGS)
 @click.option("--requests", default=_DEFAULT.requests, help="How many with one client, and again at half load.")
 @click.option("--twin-requests", default=_DEFAULT.twin_requests, help="The same of the twins.")
 @click.option("--saturation", default=_DEFAULT.saturation_s, help="Seconds to measure each saturated rate for.")
 @click.option("--callers", default=_DEFAULT.callers, help="Callers that wait, to measure it with.")
 @click.option("--seed", default=_DEFAULT.seed, help="Of the arrivals and of the choice of pictures.")
-@click.option(
-    "--pictures",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder with pictures of your own. [default: the sample pictures]",
-)
-@click.option(
-    "--model-repository",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    default=DEFAULT_REPOSITORY,
-    show_default="the project's",
-    help="What is measured, and what the twins are twins of.",
-)
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=report.REPORTS,
-    show_default="benchmarks/reports",
-    help="Folder for the report.",
-)
+@command.pictures_option()
+@command.repository_option("What is measured, and what the twins are twins of.")
+@command.out_option()
 def main(
     *,
     requests: int,
@@ -75,7 +56,7 @@ def main(
     console = Console(highlight=False)
     # Before anything else, so that the load average is the machine's and not ours.
     facts = report.circumstances(report.command_line("benchmarks.time_spent"))
-    try:
+    with command.in_one_sentence("time-spent"):
         settings = Settings(
             requests=requests,
             twin_requests=twin_requests,
@@ -85,16 +66,13 @@ def main(
             pictures=pictures,
             repository=model_repository,
         )
-        run = measure(settings, lambda line: console.print(escape(line), soft_wrap=True))
+        run = measure(settings, command.teller(console))
         figures = work_out(run)
         stem = report.report_stem(WHAT, facts)
         as_html, as_json = report.write(stem, to_html(run, figures, facts), to_json(run, figures, facts), out)
-    except TridentError as error:
-        Console(stderr=True, highlight=False).print(f"[red]time-spent:[/] {escape(str(error))}", soft_wrap=True)
-        sys.exit(1)
     real = figures.servers[0]
-    _print_table(console, account_headings(real.loads), account_rows(real.loads))
-    _print_table(console, TWIN_HEADINGS, [twin_row(server) for server in figures.servers])
+    command.print_table(console, account_headings(real.loads), account_rows(real.loads))
+    command.print_table(console, TWIN_HEADINGS, [twin_row(server) for server in figures.servers])
     for sentence in sentences(run, figures):
         console.print(escape(sentence))
     bad = [verdict for verdict in figures.verdicts if not verdict.good]
@@ -105,15 +83,6 @@ def main(
     console.print(f"Report: {as_html}\nFigures: {as_json}", soft_wrap=True)
     if not passed(figures.verdicts):
         sys.exit(1)
-
-
-def _print_table(console: Console, headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    table = Table(box=None, pad_edge=False)
-    for number, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if number else "left")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
 
 
 if __name__ == "__main__":

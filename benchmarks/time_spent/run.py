@@ -17,12 +17,13 @@ from tritonclient.utils import InferenceServerException
 from benchmarks import report
 from benchmarks.answers import Answers, Interval, failures, latencies
 from benchmarks.load import Load, Plan, saturated_rate
-from benchmarks.pictures import pictures_in, write_pictures
+from benchmarks.pictures import pictures_for
+from benchmarks.ranges import check_range
+from benchmarks.served import own_server
 from benchmarks.time_spent import traces, twin
 from benchmarks.time_spent.counters import Counters, counted_since, read_counters
 from benchmarks.time_spent.processor import Processor, spent_between
 from benchmarks.time_spent.traces import Traced
-from trident.entities.gallery import URL_VARIABLE
 from trident.errors import SetupError
 from trident.launcher import TritonServer
 from trident.layout import DEFAULT_REPOSITORY
@@ -60,9 +61,7 @@ class Settings:
             ("saturation_s", 0.5, 600),
             ("callers", 1, 1000),
         ):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise SetupError(f"{name}: expected {low:g} to {high:g}, got {value:g}")
+            check_range(name, getattr(self, name), low, high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +136,7 @@ def measure(settings: Settings, tell: Callable[[str], None]) -> Run:
     """
     with tempfile.TemporaryDirectory(prefix="trident-time-spent-") as name:
         folder = Path(name)
-        pictures = write_pictures(folder / "pictures") if settings.pictures is None else pictures_in(settings.pictures)
+        pictures = pictures_for(settings.pictures, folder / "pictures")
         detail = twin.detail_of(pictures)
         real = _Server(TRIDENT, settings.repository, pictures, settings, folder, tell).measure()
         twins = []
@@ -162,14 +161,7 @@ class _Server:
     def measure(self) -> Served:
         """Start it, measure it, stop it, and read what it has written."""
         file = self.folder / f"{self._slug}-traces.json"
-        server = TritonServer(
-            self.repository,
-            grpc_port=0,
-            http_port=0,
-            metrics_port=0,
-            arguments=traces.server_arguments(file),
-            env={URL_VARIABLE: f"sqlite:///{self.folder / 'gallery.db'}"},
-        )
+        server = own_server(self.folder, self.repository, arguments=traces.server_arguments(file))
         try:
             served = self._measured(server)
         except InferenceServerException as error:
