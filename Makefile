@@ -4,12 +4,13 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+AUDIT := .cache/audit
 
 # Nothing may leave a __pycache__ in the model repository: Triton takes it for a change of the model.
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve export export-all quality fusion-gain load load-ui latency-curve where-time-goes bench-floor bench-peers lock-peers bench-swap results test stress unit check format lock clean
+.PHONY: help install demo serve export export-all quality fusion-gain load load-ui latency-curve where-time-goes bench-floor bench-peers lock-peers bench-swap bench-overload results test stress fuzz audit unit check format lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,12 +37,14 @@ demo: export ## analyse four photos with a server of its own; results in demo_ou
 serve: export ## serve the ensemble in the foreground, gRPC on 127.0.0.1:8001
 	$(BIN)/trident serve
 
-quality: export ## measure the served quality, with a report: make quality DATA=folder [URL=host:port] [COMPARE=classifier=2]
-	@test -n "$(DATA)" || { echo "Say where the labelled pictures are: make quality DATA=folder" >&2; exit 2; }
+.PHONY: data-is-given
+data-is-given:
+	@test -n "$(DATA)" || { echo "Say where the labelled pictures are: make $(or $(firstword $(MAKECMDGOALS)),quality) DATA=folder" >&2; exit 2; }
+
+quality: | data-is-given export ## measure the served quality, with a report: make quality DATA=folder [URL=host:port] [COMPARE=classifier=2]
 	$(BIN)/python -m benchmarks.quality --data "$(DATA)" $(if $(URL),--url "$(URL)") $(foreach one,$(COMPARE),--compare "$(one)")
 
-fusion-gain: export ## what fusion gains, part by part: make fusion-gain DATA=folder [URL=host:port]
-	@test -n "$(DATA)" || { echo "Say where the labelled pictures are: make fusion-gain DATA=folder" >&2; exit 2; }
+fusion-gain: | data-is-given export ## what fusion gains, part by part: make fusion-gain DATA=folder [URL=host:port]
 	$(BIN)/python -m benchmarks.fusion_gain --data "$(DATA)" $(if $(URL),--url "$(URL)")
 
 load: export ## users of locust for two minutes: make load [URL=host:port]; report in benchmarks/reports/
@@ -70,6 +73,9 @@ lock-peers: $(INSTALLED) ## renew the pins of the peers' environments
 bench-swap: export-all ## swap every component back and forth under load; report in benchmarks/reports/
 	$(BIN)/python -m benchmarks.swaps
 
+bench-overload: export ## more load than the server can carry, and clients that vanish; report in benchmarks/reports/
+	$(BIN)/python -m benchmarks.overload
+
 results: $(INSTALLED) ## write benchmarks/RESULTS.md out of the newest report of each benchmark
 	$(BIN)/python -m benchmarks.results
 
@@ -78,6 +84,14 @@ test: export-all ## everything the tests need, then all tests
 
 stress: export-all ## the live tests of faults under load that make test leaves out
 	$(BIN)/python -m pytest -m stress tests/live
+
+fuzz: $(INSTALLED) ## coverage-guided fuzzing, ten minutes a target: make fuzz [SECONDS=60] [TARGET=decode]
+	$(BIN)/python -m tests.fuzz run $(TARGET) $(if $(SECONDS),--seconds "$(SECONDS)")
+
+audit: $(INSTALLED) ## ask which pinned packages have known vulnerabilities; needs a network
+	@test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT) && \
+		$(AUDIT)/bin/python -m pip install --disable-pip-version-check --quiet --requirement requirements/audit.txt; }
+	$(BIN)/python requirements/audit.py $(AUDIT)/bin/pip-audit requirements/lock.txt requirements/server.txt
 
 unit: $(INSTALLED) ## the tests that need neither networks nor a server
 	$(BIN)/python -m pytest tests/unit
@@ -98,9 +112,11 @@ lock: ## renew requirements/lock.txt from pyproject.toml
 	@# The CPU build's own version suffix would tie the lock to one index.
 	sed -i -e 's/^\(torch==[0-9.]*\)+cpu/\1/' \
 		-e '1i # Made by `make lock`. numpy stays at 1.26: the bundled Triton reads BYTES wrongly under numpy 2.' requirements/lock.txt
+	$(BIN)/pip-compile --quiet --no-header --strip-extras --annotation-style=line --no-emit-index-url \
+		--no-emit-find-links --no-emit-trusted-host --output-file requirements/audit.txt requirements/audit.in
 
-clean: ## remove .venv and what was built; networks of your own and the cache stay
-	rm -rf $(VENV) demo_output rollout_reports export/reports benchmarks/reports build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## remove .venv and what was built; your own networks, the reports of benchmarks and the cache stay
+	rm -rf $(VENV) demo_output rollout_reports export/reports build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@# Networks that were brought in by `export.own` are not ours to delete.
 	@grep -Ls '"own"' model_repository/*/*/model.json | while read -r record; do rm -f "$$record" "$${record%.json}.onnx"; done
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,6 +8,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
+from trident.access.restrictions import without_key
 from trident.errors import SetupError
 from trident_client import ClientError, TridentClient
 
@@ -122,9 +124,18 @@ def circumstances(command: str) -> dict[str, Any]:
         "machine": machine(),
         "python": platform.python_version(),
         "versions": versions,
-        "environment": {name: value for name, value in sorted(os.environ.items()) if name.startswith(_VARIABLES)},
+        "environment": {name: value for name, value in sorted(_started_with().items()) if name.startswith(_VARIABLES)},
         "load_average": [round(value, 2) for value in os.getloadavg()],
     }
+
+
+def _started_with() -> Mapping[str, str]:
+    """The environment that this process was started with: libraries set variables when they are imported."""
+    try:
+        words = (_PROC / "self" / "environ").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return os.environ
+    return dict(word.split("=", 1) for word in words if "=" in word)
 
 
 def command_line(module: str) -> str:
@@ -174,13 +185,5 @@ def _server_flags(port: str) -> list[str] | None:
     for process in psutil.process_iter(["name", "cmdline"]):
         words = process.info["cmdline"] or ()
         if process.info["name"] == "tritonserver" and f"--grpc-port={port}" in words:
-            return [_without_key(word) for word in words[1:]]
+            return without_key(words[1:])
     return None
-
-
-def _without_key(flag: str) -> str:
-    """A flag as it may be shown: one that restricts protocols ends in ``=<key>``, which is what opens them."""
-    name, _, value = flag.partition("=")
-    if "restricted" not in name:
-        return flag
-    return f"{name}={value.rpartition('=')[0]}=…"

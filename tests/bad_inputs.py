@@ -157,6 +157,8 @@ REFUSED: Mapping[str, Refused] = {
     "TIFF of floats": Refused(
         lambda: pictures.plain_tiff(np.ones((4, 4), np.float32), sample_format=3), "whose range nobody states"
     ),
+    "TIFF whose tile is a text": Refused(pictures.tiff_whose_tile_is_a_text, "no whole numbers"),
+    "TIFF of a million strips": Refused(partial(pictures.tiff_of_strips, 1 << 20), "has 1048576 values"),
     "TIFF in LAB": Refused(lambda: pictures.encode(Image.new("LAB", (4, 4)), "TIFF"), "LAB"),
     "65 MiB of a JPEG": Refused(
         lambda: pictures.encode(pictures.corners(), "JPEG") + bytes(65 << 20), "expected at most 64 MiB"

@@ -235,6 +235,19 @@ def planes_tiff(pixels, counts=None):
     )
 
 
+def tiff_whose_tile_is_a_text(kind=2):
+    """A TIFF of a kilobyte with a tile four thousand million high, and as wide as one byte of type ``kind``."""
+    made = bytearray(plain_tiff(corners(16, 16), t322=("L", [1]), t323=("L", [0xFFFFFFFF])))
+    made[made.index(struct.pack("<HHL", 322, 4, 1)) + 2] = kind
+    return bytes(made)
+
+
+def tiff_of_strips(count, compression=1):
+    """A TIFF that names so many strips, all of them the same bytes."""
+    many = {"t273": ("L", [8] * count), "t278": ("L", [1]), "t279": ("L", [48] * count)}
+    return plain_tiff(corners(16, 16), **many, t259=("H", [compression]))
+
+
 def animated_webp(frames):
     """A WebP animation, 100 ms a frame."""
     first, *rest = (Image.fromarray(frame) for frame in frames)

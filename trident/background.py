@@ -27,6 +27,11 @@ _AUTOGROUP = Path("/proc/self/autogroup")
 THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Environment variables that say how many threads numerical libraries start; the launcher sets them to 1."""
 
+SERVER_VARIABLES = {**dict.fromkeys(THREAD_LIMITS, "1"), "MALLOC_ARENA_MAX": "2"}
+"""What the processes of a server are started with, unless their environment says otherwise. Models run side by side:
+threads inside each would fight for the same cores. And glibc's malloc would spread hundreds of threads over 8 arenas a
+core, which keep what loading has freed."""
+
 
 def give_way() -> None:
     """Lower the calling thread for the rest of its life, as a model does when it is unloaded.
@@ -130,6 +135,11 @@ class WarmUp:
         # Triton leaves out a sample without a batch, and runs one without a count once.
         samples = [sample for sample in config.get("model_warmup", []) if int(sample.get("batch_size", 0))]
         self._left = sum(max(1, int(sample.get("count", 0))) for sample in samples)
+
+    @property
+    def over(self) -> bool:
+        """Whether all of them have come, so that the next call is somebody's request."""
+        return self._left == 0
 
     def run(self, work: Callable[[], T]) -> T:
         """Do the work of one call. Returns what it returns, raises what it raises."""

@@ -11,6 +11,7 @@ from trident.errors import TridentError
 
 _COMMANDS = {
     "analyze": "trident_client.commands:analyze",
+    "certificates": "trident.commands.certificates:certificates",
     "explain": "trident.commands.explain:explain",
     "gallery": "trident.commands.gallery:gallery",
     "retire": "trident.commands.rollout:retire",
@@ -18,6 +19,7 @@ _COMMANDS = {
     "rollout": "trident.commands.rollout:rollout",
     "serve": "trident.commands.serve:serve",
     "status": "trident_client.commands:status",
+    "verify": "trident.commands.verify:verify",
     "versions": "trident.commands.rollout:versions",
 }
 

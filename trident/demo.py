@@ -22,6 +22,7 @@ import click
 from PIL import Image
 from rich.console import Console
 
+from trident.access.restrictions import Access
 from trident.errors import SetupError, TridentError
 from trident.sample_pictures import PLATE, PLATE_CORNERS, other_rendition, photo, with_plate
 from trident_client import Analysis, TridentClient, draw
@@ -73,7 +74,7 @@ def _server(console: Console, gallery_url: str) -> Iterator[str]:
     """A server on free ports with a gallery of its own, and its gRPC address. It is stopped whatever happens."""
     from trident.launcher import TritonServer  # noqa: PLC0415 - the server's packages
 
-    server = TritonServer(grpc_port=0, http_port=0, metrics_port=0, env={"TRIDENT_GALLERY_URL": gallery_url})
+    server = TritonServer(grpc_port=0, metrics_port=0, env={"TRIDENT_GALLERY_URL": gallery_url}, access=Access())
     start = time.monotonic()
     with console.status("starting Triton and loading the models"):
         server.start()

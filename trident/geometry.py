@@ -41,9 +41,14 @@ def points_from_fitted(points_2: Floats, size: tuple[int, int], fitted: tuple[in
 
 
 def boxes_from_fitted(boxes_N4: Floats, size: tuple[int, int], fitted: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """Map boxes ``[N, 4]`` from a scaled picture of size ``fitted`` to the picture of ``size``, clipped to it."""
+    """Map boxes ``[N, 4]`` from a scaled picture of size ``fitted`` to the picture of ``size``, clipped to it.
+
+    A box turned inside out, as a network may give one that it is unsure of, comes back empty.
+    """
     corners = points_from_fitted(np.asarray(boxes_N4).reshape(-1, 2, 2), size, fitted)
-    return np.clip(corners, 0.0, np.array(size, dtype=np.float32)).reshape(-1, 4)
+    corners = np.clip(corners, 0.0, np.array(size, dtype=np.float32))
+    corners[:, 1] = np.maximum(corners[:, 0], corners[:, 1])
+    return corners.reshape(-1, 4)
 
 
 def iou_matrix(boxes_N4: Floats, others_M4: Floats) -> npt.NDArray[np.float64]:

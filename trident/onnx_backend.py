@@ -17,7 +17,9 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from trident.background import at_low_priority
+from trident.errors import SetupError
 from trident.layout import MODEL_FILE
+from trident.verification import Standing, check_network, is_unverified, without_record
 
 Array = npt.NDArray[Any]
 Config = Mapping[str, Any]
@@ -357,10 +359,11 @@ def open_network(file: Path, config: Config, plan: SessionPlan) -> Network:
     with an error, while a network that cannot be opened only fails its load.
 
     Raises:
-        ConfigError: As ``Network``; or it fails on its first run.
+        ConfigError: As ``Network``; it is not what the record of its export says; or it fails on its first run.
     """
 
     def opened() -> Network:
+        _hold_against_record(file, config, plan)
         network = Network(file, config, plan)
         blank = _blank_request(config) if config.get("model_warmup") else None
         if blank is not None and isinstance(answer := network.answer([blank])[0], RunError):
@@ -368,6 +371,18 @@ def open_network(file: Path, config: Config, plan: SessionPlan) -> Network:
         return network
 
     return at_low_priority(opened) if plan.single_threaded else opened()
+
+
+def _hold_against_record(file: Path, config: Config, plan: SessionPlan) -> None:
+    """Refuse a network that is not the one that was exported. Raises ConfigError."""
+    name, folder = str(config.get("name", "")), file.parent.name
+    version = int(folder) if folder.isdecimal() else 0
+    try:
+        standing = check_network(name, version, file, unverified=is_unverified())
+    except SetupError as exc:
+        raise ConfigError(str(exc)) from exc
+    if standing is Standing.UNRECORDED:
+        plan.warnings.append(without_record(name, version, file))
 
 
 def _blank_request(config: Config) -> Request | None:

@@ -41,6 +41,7 @@ from trident_client.results import (
     parse,
 )
 from trident_client.settings import TLS, Retries
+from trident_client.statistics import ServerStatistics, VersionCounts
 from trident_client.status import LoadedVersion, ModelStatus, ServerStatus
 from trident_client.transport import AsyncTransport, Transport
 
@@ -75,6 +76,7 @@ __all__ = [
     "SceneLabel",
     "ServerError",
     "ServerFailed",
+    "ServerStatistics",
     "ServerStatus",
     "ServerUnavailable",
     "ServerUnreachable",
@@ -83,6 +85,7 @@ __all__ = [
     "Transport",
     "TridentClient",
     "UnknownSchema",
+    "VersionCounts",
     "draw",
     "parse",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from types import TracebackType
@@ -12,15 +13,16 @@ from trident.contract import ENSEMBLE
 from trident_client.client import (
     DEFAULT_CONCURRENCY,
     checked_model,
+    checked_request_id,
     checked_sticky,
     checked_timeout,
-    new_request_id,
 )
 from trident_client.errors import ClientError, SettingsError
 from trident_client.outcome import Outcome
 from trident_client.pictures import Picture, encoded
 from trident_client.results import Analysis
 from trident_client.settings import DEFAULT_TIMEOUT, TLS, Retries, address, checked_headers
+from trident_client.statistics import ServerStatistics, questions
 from trident_client.status import ServerStatus, readiness, survey
 from trident_client.transport import AsyncGrpcTransport, AsyncTransport
 from trident_client.wire import analyze_request, read_analysis
@@ -44,19 +46,22 @@ class AsyncTridentClient:
         timeout: float = DEFAULT_TIMEOUT,
         retries: Retries | None = None,
         headers: Mapping[str, str] | None = None,
+        admin_key_file: str | os.PathLike[str] | None = None,
         model: str = ENSEMBLE,
         sticky: str | None = None,
         transport: AsyncTransport | None = None,
     ) -> None:
         """Prepare the client; arguments and errors are those of ``TridentClient``."""
         where = address(url)
+        if tls is None and url is None:
+            tls = TLS.from_environment()
         self.url = where.target
         """The address of the server."""
         self._timeout = checked_timeout(timeout)
         self._model = checked_model(model)
         self._sticky = checked_sticky(sticky)
         self._transport: AsyncTransport = transport or AsyncGrpcTransport(
-            where, tls=tls, retries=retries or Retries(), headers=checked_headers(headers)
+            where, tls=tls, retries=retries or Retries(), headers=checked_headers(headers), key_file=admin_key_file
         )
 
     async def __aenter__(self) -> Self:
@@ -72,15 +77,24 @@ class AsyncTridentClient:
         await self._transport.close()
 
     async def analyze(
-        self, picture: Picture, *, tensors: bool = False, timeout: float | None = None, sticky: str | None = None
+        self,
+        picture: Picture,
+        *,
+        tensors: bool = False,
+        timeout: float | None = None,
+        sticky: str | None = None,
+        request_id: str | None = None,
     ) -> Analysis:
         """Analyse one picture; arguments and errors are those of ``TridentClient.analyze``."""
-        request_id = new_request_id()
+        request_id = checked_request_id(request_id)
         # Reading a file or encoding pixels would hold up the loop.
         data = picture if isinstance(picture, bytes) and picture else await asyncio.to_thread(encoded, picture)
         key = self._sticky if sticky is None else checked_sticky(sticky)
-        request = analyze_request(data, request_id=request_id, tensors=tensors, model=self._model, sticky=key)
-        reply = await self._call("ModelInfer", request, timeout, request_id)
+        limit = self._timeout if timeout is None else checked_timeout(timeout)
+        request = analyze_request(
+            data, request_id=request_id, tensors=tensors, model=self._model, sticky=key, timeout_s=limit
+        )
+        reply = await self._call("ModelInfer", request, limit, request_id)
         return read_analysis(reply, request_id=request_id, tensors=tensors)
 
     async def analyze_many(
@@ -133,6 +147,11 @@ class AsyncTridentClient:
         """What the server is and what it has loaded, as ``TridentClient.status``."""
         status: ServerStatus = await self._run(survey(self.url, probe=probe, ensemble=self._model), timeout)
         return status
+
+    async def statistics(self, *, timeout: float | None = None) -> ServerStatistics:
+        """What each loaded version has done, as ``TridentClient.statistics``."""
+        statistics: ServerStatistics = await self._run(questions(self._model), timeout)
+        return statistics
 
     async def _run(self, questions: Any, timeout: float | None) -> Any:
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,6 +17,7 @@ from trident_client.outcome import Outcome
 from trident_client.pictures import Picture, encoded
 from trident_client.results import Analysis
 from trident_client.settings import DEFAULT_TIMEOUT, TLS, Retries, address, checked_headers
+from trident_client.statistics import ServerStatistics, questions
 from trident_client.status import ServerStatus, readiness, survey
 from trident_client.transport import GrpcTransport, Transport
 from trident_client.wire import analyze_request, read_analysis
@@ -23,6 +26,7 @@ DEFAULT_CONCURRENCY = 8
 """Pictures that ``analyze_many`` has under way at a time."""
 MOST_STICKY = 256
 """Characters that a sticky key may have."""
+_REQUEST_ID = re.compile(r"[0-9A-Za-z._:-]{1,64}")
 
 
 class TridentClient:
@@ -44,6 +48,7 @@ class TridentClient:
         timeout: float = DEFAULT_TIMEOUT,
         retries: Retries | None = None,
         headers: Mapping[str, str] | None = None,
+        admin_key_file: str | os.PathLike[str] | None = None,
         model: str = ENSEMBLE,
         sticky: str | None = None,
         transport: Transport | None = None,
@@ -53,11 +58,14 @@ class TridentClient:
         Args:
             url: ``host:port`` of the gRPC port, or see ``trident_client.settings.address``. By default the environment
                 variable ``TRIDENT_URL``, else 127.0.0.1:8001.
-            tls: Encryption and, with a certificate, mutual TLS. Unencrypted without it, unless the URL is ``grpcs://``.
+            tls: Encryption and, with a certificate, mutual TLS. Unencrypted without it, unless the URL is ``grpcs://``,
+                or no URL is given and the environment says so: ``TRIDENT_TLS``, ``TRIDENT_TLS_CA`` and so on.
             timeout: Deadline of each call in seconds, over all of its attempts.
             retries: How often to ask again when the server is unavailable.
-            headers: Sent with every call, for example a key for Triton's restricted protocols. Values are printable
-                ASCII.
+            headers: Sent with every call, for example to what stands before the server. Values are printable ASCII.
+            admin_key_file: The file with the server's admin key, which ``status`` needs to tell everything. By default
+                the one that ``TRIDENT_ADMIN_KEY_FILE`` names, else that of this user's own server on this machine.
+                No other call sends it.
             model: Name of the ensemble that is asked.
             sticky: A name or number of the user that asks. While a new version is tried on a share of the requests,
                 those with the same one are answered by the same versions; without it, it is the picture that decides.
@@ -67,13 +75,15 @@ class TridentClient:
             SettingsError: The URL, the timeout, a certificate, a header, the model or the key cannot be used.
         """
         where = address(url)
+        if tls is None and url is None:
+            tls = TLS.from_environment()
         self.url = where.target
         """The address of the server."""
         self._timeout = checked_timeout(timeout)
         self._model = checked_model(model)
         self._sticky = checked_sticky(sticky)
         self._transport: Transport = transport or GrpcTransport(
-            where, tls=tls, retries=retries or Retries(), headers=checked_headers(headers)
+            where, tls=tls, retries=retries or Retries(), headers=checked_headers(headers), key_file=admin_key_file
         )
 
     def __enter__(self) -> Self:
@@ -89,7 +99,13 @@ class TridentClient:
         self._transport.close()
 
     def analyze(
-        self, picture: Picture, *, tensors: bool = False, timeout: float | None = None, sticky: str | None = None
+        self,
+        picture: Picture,
+        *,
+        tensors: bool = False,
+        timeout: float | None = None,
+        sticky: str | None = None,
+        request_id: str | None = None,
     ) -> Analysis:
         """Analyse one picture.
 
@@ -98,6 +114,8 @@ class TridentClient:
             tensors: Whether to bring the typed outputs as well.
             timeout: Deadline in seconds, if not that of the client.
             sticky: Whom the picture is of or for, if not that of the client.
+            request_id: What errors and the server's log call this request, 1 to 64 letters, digits and ``._:-``. By
+                default a new UUID.
 
         Raises:
             PictureError: The picture cannot be read here, or the server refused it.
@@ -105,12 +123,13 @@ class TridentClient:
             DeadlineExceeded: No answer came in time.
             AnswerError: The answer is not what the contract says.
         """
-        request_id = new_request_id()
+        request_id = checked_request_id(request_id)
         key = self._sticky if sticky is None else checked_sticky(sticky)
+        limit = self._timeout if timeout is None else checked_timeout(timeout)
         request = analyze_request(
-            encoded(picture), request_id=request_id, tensors=tensors, model=self._model, sticky=key
+            encoded(picture), request_id=request_id, tensors=tensors, model=self._model, sticky=key, timeout_s=limit
         )
-        reply = self._call("ModelInfer", request, timeout, request_id)
+        reply = self._call("ModelInfer", request, limit, request_id)
         return read_analysis(reply, request_id=request_id, tensors=tensors)
 
     def analyze_many(
@@ -184,6 +203,18 @@ class TridentClient:
         status: ServerStatus = self._run(survey(self.url, probe=probe, ensemble=self._model), timeout)
         return status
 
+    def statistics(self, *, timeout: float | None = None) -> ServerStatistics:
+        """What each loaded version of each model has done since it was loaded.
+
+        Args:
+            timeout: Deadline of each of the calls in seconds, if not that of the client.
+
+        Raises:
+            ServerError: The server cannot be reached, or does not tell.
+        """
+        statistics: ServerStatistics = self._run(questions(self._model), timeout)
+        return statistics
+
     def _run(self, questions: Any, timeout: float | None) -> Any:
         """Put a generator's calls to the server, one after the other, and give what it returns."""
         try:
@@ -226,6 +257,11 @@ def checked_sticky(sticky: str | None) -> str | None:
     return sticky
 
 
-def new_request_id() -> str:
-    """An id that no other request has."""
-    return uuid.uuid4().hex
+def checked_request_id(request_id: str | None) -> str:
+    """The id, or a new one for None. Raises SettingsError unless it is fit for a log."""
+    if request_id is None:
+        return uuid.uuid4().hex
+    if not isinstance(request_id, str) or not _REQUEST_ID.fullmatch(request_id):
+        got = repr(request_id[:80]) if isinstance(request_id, str) else type(request_id).__name__
+        raise SettingsError(f"request_id: expected 1 to 64 letters, digits and '._:-', got {got}")
+    return request_id

@@ -22,16 +22,20 @@ from trident.layout import DEFAULT_REPOSITORY
 from trident_client.client import DEFAULT_CONCURRENCY, TridentClient
 from trident_client.drawing import SHOWN_ABOVE, draw
 from trident_client.errors import AccessDenied, ClientError, NotServed, PictureUnreadable, ServerUnreachable
+from trident_client.exposed import usual_url
 from trident_client.options import connection_of, connection_options
 from trident_client.origins import known_origins
 from trident_client.outcome import Outcome
 from trident_client.results import Analysis
 from trident_client.settings import DEFAULT_TIMEOUT
 from trident_client.tables import analysis_tables, overview_table, row_of, status_tables
+from trident_client.watch import watch as watched
 
 STDIN = "-"
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 """Names that count as pictures in a folder. A file that is named itself is always tried."""
+
+_WATCHED_EVERY_S = 2.0
 
 _timeout_option = click.option(
     "--timeout",
@@ -134,14 +138,39 @@ def analyze(
     show_default="the clone's own",
     help="Folder of the models, for where they came from and for rollouts that did not end.",
 )
+@click.option(
+    "--watch",
+    type=click.FloatRange(min=0.2),
+    is_flag=False,
+    flag_value=_WATCHED_EVERY_S,
+    metavar="[SECONDS]",
+    help="Show instead what the server does, anew every so many seconds until Ctrl-C.  [default: every "
+    f"{_WATCHED_EVERY_S:g}]",
+)
+@click.option(
+    "--metrics-url",
+    metavar="URL",
+    help="With --watch: where the server's metrics are.  [default: port 8002 of its host, if its gRPC port is 8001]",
+)
 @connection_options
 @_timeout_option
-def status(*, as_json: bool, probe: bool, model_repository: Path, **connection: Any) -> None:
+def status(
+    *,
+    as_json: bool,
+    probe: bool,
+    model_repository: Path,
+    watch: float | None,
+    metrics_url: str | None,
+    **connection: Any,
+) -> None:
     """Show the server, its models, their versions, which of them are pinned, and where they came from.
 
     The digest is what a version says of itself. A rollout that was interrupted is mentioned, also where no server
     answers. The exit code is 0 only if the server can analyse pictures now.
     """
+    if watch is not None:
+        _watch(watch, metrics_url, as_json, connection)
+        return
     interrupted = _interruption(model_repository)
     with _client(connection) as client:
         try:
@@ -167,6 +196,14 @@ def status(*, as_json: bool, probe: bool, model_repository: Path, **connection: 
             click.echo(f"note: {note}", err=True)
     if not found.ready:
         raise click.exceptions.Exit(1)
+
+
+def _watch(seconds: float, metrics_url: str | None, as_json: bool, connection: dict[str, Any]) -> None:
+    with _client(connection) as client:
+        try:
+            watched(client, seconds, metrics_url or usual_url(connection["url"]), as_json=as_json)
+        except ClientError as exc:
+            raise click.ClickException(_advice(exc)) from exc
 
 
 def _interruption(repository: Path) -> str:
@@ -357,6 +394,8 @@ class _Report:
         document: dict[str, Any] = {"path": STDIN if picture.path is None else picture.name}
         if outcome.analysis is None:
             document["error"] = {"kind": type(outcome.error).__name__, "message": _sentence(outcome, picture)}
+            if outcome.error is not None and outcome.error.request_id:
+                document["request_id"] = outcome.error.request_id
         else:
             whole = outcome.analysis if self._threshold is None else outcome.analysis.above(self._threshold)
             document |= {"request_id": outcome.analysis.request_id, **whole.to_json()}
@@ -376,9 +415,15 @@ def _about(error: ClientError, picture: _Source) -> str:
 
 
 def _client(options: dict[str, Any]) -> TridentClient:
-    url, tls, headers = connection_of(options)
+    server = connection_of(options)
     try:
-        return TridentClient(url, tls=tls, timeout=options["timeout"], headers=headers)
+        return TridentClient(
+            server.url,
+            tls=server.tls,
+            timeout=options["timeout"],
+            headers=server.headers,
+            admin_key_file=server.admin_key_file,
+        )
     except ClientError as exc:
         raise click.ClickException(str(exc)) from exc
 

@@ -26,14 +26,15 @@ import re
 
 import grpc  # type: ignore[import-untyped]
 
+from trident.access.keys import KEY_ADVICE
 from trident.errors import TridentError
 
 
 class ClientError(TridentError):
     """Base of every error of this library.
 
-    ``request_id`` is the id that the request was sent with, where there was one. A server that logs verbosely names it
-    in its log.
+    ``request_id`` is the id that the request was sent with, where there was one. The server's log has it beside what it
+    says of a request.
     """
 
     def __init__(self, message: str, *, request_id: str | None = None) -> None:
@@ -175,6 +176,8 @@ def from_grpc(
         message = f"the server at {url} is not available: {details}"
     elif kind is AccessDenied:
         message = f"the server at {url} denied {method}: {details}"
+        if is_restricted(details):
+            message += f"; {KEY_ADVICE}"
     elif kind is NotServed:
         message = f"the server at {url} does not serve this: {details or method}"
     else:

@@ -18,8 +18,15 @@ DEFAULT_URL = "127.0.0.1:8001"
 """Where Triton answers gRPC by default."""
 DEFAULT_TIMEOUT = 30.0
 """Seconds that a call may take, all attempts together."""
+TLS_VARIABLE = "TRIDENT_TLS"
+"""Environment variable that asks for encryption; the others of its name, below, do too."""
+TLS_CA_VARIABLE = "TRIDENT_TLS_CA"
+TLS_CERTIFICATE_VARIABLE = "TRIDENT_TLS_CERTIFICATE"
+TLS_KEY_VARIABLE = "TRIDENT_TLS_KEY"
+TLS_SERVER_NAME_VARIABLE = "TRIDENT_TLS_SERVER_NAME"
 
 _DEFAULT_PORT = 8001
+_NO = ("", "0", "false", "no", "off")
 _MOST_ATTEMPTS = 5  # gRPC's own limit: more are silently cut to it
 _MOST_TOKENS = 1000  # gRPC's own limit
 
@@ -36,6 +43,14 @@ class TLS:
     """PEM file with this client's private key; goes with ``certificate``."""
     server_name: str | None = None
     """The name that the server's certificate must bear, if it is not the host of the URL."""
+
+    @classmethod
+    def from_environment(cls) -> TLS | None:
+        """What the variables ``TRIDENT_TLS``, ``TRIDENT_TLS_CA`` and so on say; None where none of them is set."""
+        names = (TLS_CA_VARIABLE, TLS_CERTIFICATE_VARIABLE, TLS_KEY_VARIABLE, TLS_SERVER_NAME_VARIABLE)
+        given = [os.environ.get(name) or None for name in names]
+        wanted = os.environ.get(TLS_VARIABLE, "").strip().lower() not in _NO
+        return cls(*given) if wanted or any(given) else None
 
     def read(self) -> tuple[bytes | None, bytes | None, bytes | None]:
         """Contents of ``ca``, ``key`` and ``certificate``. Raises SettingsError for what cannot be read."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -10,14 +11,20 @@ import grpc  # type: ignore[import-untyped]
 from google.protobuf.message import Message
 from tritonclient.grpc import service_pb2_grpc
 
-from trident_client.errors import ClientClosed, ClientError, from_grpc
+from trident.access.keys import GRPC_HEADER, admin_headers
+from trident.errors import SetupError
+from trident_client.errors import ClientClosed, ClientError, SettingsError, from_grpc
 from trident_client.settings import TLS, Address, Retries
 
 RETRIED_METHODS = ("ModelInfer", "ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata")
 """Calls that are retried. All of them only ask. The administrative ones are left out, since Triton answers UNAVAILABLE
 to those that it does not allow."""
 
+ADMIN_METHODS = frozenset(("RepositoryIndex", "ModelConfig"))
+"""Calls that this library makes and a server may answer only to the holders of its admin key."""
+
 Headers = Sequence[tuple[str, str]]
+KeyPath = str | os.PathLike[str] | None
 
 
 class Transport(Protocol):
@@ -43,10 +50,14 @@ class AsyncTransport(Protocol):
 class GrpcTransport:
     """gRPC from ordinary threads."""
 
-    def __init__(self, address: Address, *, tls: TLS | None, retries: Retries, headers: Headers = ()) -> None:
+    def __init__(
+        self, address: Address, *, tls: TLS | None, retries: Retries, headers: Headers = (), key_file: KeyPath = None
+    ) -> None:
         options, credentials = channel_options(address, tls, retries), channel_credentials(address, tls)
         self._url = address.target
         self._headers = tuple(headers)
+        self._encrypted = credentials is not None
+        self._key_file = key_file
         self._closed = False
         if credentials is None:
             self._channel = grpc.insecure_channel(address.target, options)
@@ -59,7 +70,7 @@ class GrpcTransport:
         if self._closed:
             raise _closed(self._url)
         try:
-            return getattr(self._stub, method)(request, timeout=timeout, metadata=self._headers)
+            return getattr(self._stub, method)(request, timeout=timeout, metadata=self._metadata(method))
         except grpc.RpcError as exc:
             raise self._own(exc, method, timeout, request_id) from exc
 
@@ -67,6 +78,9 @@ class GrpcTransport:
         """See ``Transport``."""
         self._closed = True
         self._channel.close()
+
+    def _metadata(self, method: str) -> Headers:
+        return metadata_for(method, self._url, self._headers, encrypted=self._encrypted, key_file=self._key_file)
 
     def _own(self, exc: grpc.RpcError, method: str, timeout: float, request_id: str | None) -> ClientError:
         if self._closed and exc.code() is grpc.StatusCode.CANCELLED:
@@ -77,10 +91,14 @@ class GrpcTransport:
 class AsyncGrpcTransport:
     """gRPC on an event loop. To be made and used on one and the same loop."""
 
-    def __init__(self, address: Address, *, tls: TLS | None, retries: Retries, headers: Headers = ()) -> None:
+    def __init__(
+        self, address: Address, *, tls: TLS | None, retries: Retries, headers: Headers = (), key_file: KeyPath = None
+    ) -> None:
         options, credentials = channel_options(address, tls, retries), channel_credentials(address, tls)
         self._url = address.target
         self._headers = tuple(headers)
+        self._encrypted = credentials is not None
+        self._key_file = key_file
         self._closed = False
         if credentials is None:
             self._channel = grpc.aio.insecure_channel(address.target, options)
@@ -93,7 +111,7 @@ class AsyncGrpcTransport:
         if self._closed:
             raise _closed(self._url)
         try:
-            return await getattr(self._stub, method)(request, timeout=timeout, metadata=self._headers)
+            return await getattr(self._stub, method)(request, timeout=timeout, metadata=self._metadata(method))
         except asyncio.CancelledError:
             # Closing the channel cancels its calls, and looks like a cancellation of the task that waits for one.
             task = asyncio.current_task()
@@ -107,6 +125,30 @@ class AsyncGrpcTransport:
         """See ``AsyncTransport``."""
         self._closed = True
         await self._channel.close()
+
+    def _metadata(self, method: str) -> Headers:
+        return metadata_for(method, self._url, self._headers, encrypted=self._encrypted, key_file=self._key_file)
+
+
+def metadata_for(method: str, target: str, headers: Headers, *, encrypted: bool, key_file: KeyPath = None) -> Headers:
+    """The headers of one call: the given ones and, where a call needs it and it is known here, the admin key.
+
+    Args:
+        method: The gRPC method.
+        target: What gRPC dials.
+        headers: Given by the caller; the key's among them takes the place of what is known here.
+        encrypted: Whether the connection is.
+        key_file: Where the key is; None for where it usually is.
+
+    Raises:
+        SettingsError: The key's file cannot be used.
+    """
+    if method not in ADMIN_METHODS or any(name == GRPC_HEADER for name, _ in headers):
+        return headers
+    try:
+        return (*headers, *admin_headers(target, encrypted=encrypted, named=key_file).items())
+    except SetupError as exc:
+        raise SettingsError(str(exc)) from exc
 
 
 def _closed(url: str) -> ClientClosed:

@@ -19,14 +19,27 @@ _NUMPY: dict[DType, np.dtype[Any]] = {
     DType.INT32: np.dtype("<i4"),
     DType.FP32: np.dtype("<f4"),
 }
+_LONGEST_S = 86_400.0
 _TYPED = tuple(spec for spec in MODELS[ENSEMBLE].outputs if spec is not RESULT)
 
 
 def analyze_request(
-    picture: bytes, *, request_id: str, tensors: bool, model: str = ENSEMBLE, sticky: str | None = None
+    picture: bytes,
+    *,
+    request_id: str,
+    tensors: bool,
+    model: str = ENSEMBLE,
+    sticky: str | None = None,
+    timeout_s: float | None = None,
 ) -> Any:
-    """A ``ModelInferRequest`` for one encoded picture, with or without the typed outputs."""
+    """A ``ModelInferRequest`` for one encoded picture, with or without the typed outputs.
+
+    ``timeout_s`` is the deadline of the call. The models are not told of gRPC's own: a busy server that knows it
+    refuses at once what would be answered too late.
+    """
     request = service_pb2.ModelInferRequest(model_name=model, id=request_id)
+    if timeout_s is not None:
+        request.parameters["timeout"].int64_param = max(1, int(1e6 * min(timeout_s, _LONGEST_S)))
     if sticky is not None:
         request.parameters[STICKY].string_param = sticky
     request.inputs.add(name=IMAGE.name, datatype=IMAGE.dtype.wire, shape=[1, *IMAGE.dims])

@@ -49,6 +49,31 @@ def test_networks_have_one_thread_each(name: str) -> None:
     assert config.parameters["intra_op_thread_count"].string_value == "1"
 
 
+def test_only_the_first_step_can_refuse_a_request_for_want_of_room_or_time() -> None:
+    """Behind the fan-out a full queue, or one that rejects, wedges the ensemble."""
+    first = next(iter(MODELS))
+    policy = CONFIGS[first].dynamic_batching.default_queue_policy
+    assert policy.max_queue_size > 0
+    assert policy.timeout_action == policy.REJECT
+    assert policy.allow_timeout_override
+    for name in MODELS.keys() - {first}:
+        batching = CONFIGS[name].dynamic_batching
+        for other in (batching.default_queue_policy, *batching.priority_queue_policy.values()):
+            assert other == type(other)(), name
+
+
+def test_of_steps_that_begin_together_only_the_last_one_can_be_dropped_from_its_queue() -> None:
+    """Dynamic batching drops a request whose caller has gone; with another step yet to begin, Triton 2.51 dies of it.
+
+    So a network that is a step has none, and the recognizer stands behind them.
+    """
+    steps = CONFIGS[ENSEMBLE].ensemble_scheduling.step
+    made_by_first = set(steps[0].output_map.values())
+    together = [step.model_name for step in steps[1:] if set(step.input_map.values()) <= made_by_first]
+    assert together == ["classifier", "detector", "entity_recognizer"]
+    assert [CONFIGS[name].HasField("dynamic_batching") for name in together] == [False, False, True]
+
+
 @pytest.mark.parametrize("name", ["preprocess", "fusion"])
 def test_python_models_that_call_no_other_are_warmed_up(name: str) -> None:
     assert len(CONFIGS[name].model_warmup) == 1

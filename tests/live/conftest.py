@@ -9,6 +9,7 @@ import pytest
 import tritonclient.grpc as grpcclient
 
 from tests.asking import PHOTOS, Ask, analyze
+from trident.access.restrictions import Access
 from trident.launcher import TritonServer
 
 
@@ -27,8 +28,9 @@ def gallery_url(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def server(gallery_url: str) -> Iterator[TritonServer]:
-    """The whole of Trident, as ``trident serve`` runs it."""
-    with TritonServer(grpc_port=0, http_port=0, metrics_port=0, env={"TRIDENT_GALLERY_URL": gallery_url}) as running:
+    """The whole of Trident, as ``trident serve --http`` runs it: control wants the admin key."""
+    free = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
+    with TritonServer(**free, env={"TRIDENT_GALLERY_URL": gallery_url}, access=Access(http=True)) as running:
         yield running
         assert running.running, running.failure()
 

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import grpc
 import psutil
 import pytest
-from tritonclient.grpc import service_pb2
+from google.protobuf import text_format
+from tritonclient.grpc import InferenceServerClient, InferenceServerException, service_pb2
 
-from tests.asking import PHOTOS
+from tests.asking import PHOTOS, analyze
 from tests.bad_inputs import BAD_REQUESTS, REFUSED, SERVED, BadRequest, Refused, Served, request
+from tests.pictures import corners, encode
+from tests.tiny_trident import write_repository
 from trident.launcher import TritonServer
+from trident.model_config import read_config
 from trident.supervisor.leftovers import stub_processes
 
 Infer = Callable[[Any], Any]
@@ -108,6 +114,41 @@ def test_a_batch_that_32_bits_cannot_count_does_no_harm(infer: Infer, golden: by
 
 def test_an_output_named_twice_is_one_output(infer: Infer, golden: bytes, expected: dict[str, Any]) -> None:
     assert result(infer(request(golden, outputs=["RESULT", "RESULT"]))) == expected
+
+
+@pytest.fixture
+def gathering(tmp_path: Path) -> Iterator[TritonServer]:
+    """A server whose first step waits for requests, to answer up to 8 of them together; the shipped one does not."""
+    repository = write_repository(tmp_path / "models", versions=1)
+    config = read_config(repository / "preprocess")
+    config.instance_group[0].count = 1
+    del config.dynamic_batching.preferred_batch_size[:]
+    config.dynamic_batching.max_queue_delay_microseconds = 2_000_000
+    (repository / "preprocess" / "config.pbtxt").write_text(text_format.MessageToString(config))
+    gallery = {"TRIDENT_GALLERY_URL": f"sqlite:///{tmp_path / 'gallery.db'}"}
+    with TritonServer(repository, grpc_port=0, http_port=0, metrics_port=0, env=gallery) as server:
+        yield server
+
+
+def test_a_bad_picture_among_requests_that_the_server_gathers_fails_its_own_alone(gathering: TritonServer) -> None:
+    """Good ones of different sizes and bad ones of different kinds, so that none can pass for another."""
+    good = {(40 + 10 * number, 30): encode(corners(40 + 10 * number, 30)) for number in range(5)}
+    bad = {"got text": b"no picture", "a GIF picture": b"GIF89a" + bytes(9), "got no bytes": b""}
+
+    with ThreadPoolExecutor(len(good) + len(bad)) as pool, InferenceServerClient(gathering.grpc_url) as client:
+        answers = {size: pool.submit(analyze, client, picture) for size, picture in good.items()}
+        refusals = {says: pool.submit(analyze, client, picture) for says, picture in bad.items()}
+        for (width, height), answer in answers.items():
+            assert answer.result()[0]["image"] == {"width": width, "height": height}
+        for says, refusal in refusals.items():
+            error = refusal.exception()
+            assert isinstance(error, InferenceServerException)
+            assert error.status() == "StatusCode.INVALID_ARGUMENT"
+            assert says in error.message()
+        statistics = client.get_inference_statistics("preprocess").model_stats[0]
+
+    gathered = max(batch.batch_size for batch in statistics.batch_stats)
+    assert gathered > max(len(good), len(bad)), "good and bad ones were not answered together: this shows nothing"
 
 
 def test_a_corpus_worth_its_name() -> None:

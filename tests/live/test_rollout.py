@@ -24,6 +24,7 @@ from tritonclient.utils import InferenceServerException
 from tests import faulty_networks
 from tests.asking import DEADLINE_S, analyze, eventually, image_input
 from tests.tiny_trident import write_repository
+from trident.access.restrictions import Access
 from trident.contract import COMPONENTS, ENSEMBLE
 from trident.launcher import TritonServer
 from trident.rollout.disk import Repository
@@ -156,7 +157,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     write_golden(folder / "golden")
     env = {**os.environ, "TRIDENT_GALLERY_URL": f"sqlite:///{folder / 'gallery.db'}", "COLUMNS": "200"}
     gallery = {"TRIDENT_GALLERY_URL": env["TRIDENT_GALLERY_URL"]}
-    with TritonServer(repository, grpc_port=0, http_port=0, metrics_port=0, env=gallery) as server:
+    with TritonServer(repository, grpc_port=0, http_port=0, metrics_port=0, env=gallery, access=Access()) as server:
         yield World(server, Repository(repository), folder, env)
         assert server.running, server.failure()
 
@@ -270,7 +271,7 @@ def test_what_fails_after_the_flip_goes_back_by_itself(home: World) -> None:
 @pytest.mark.parametrize("way_out", [pytest.param("--abort", marks=stress), "--resume"])
 def test_killed_in_the_middle_of_a_canary(home: World, way_out: str) -> None:
     with Callers(home.server.grpc_url, probe.picture()) as callers:
-        process = home.start("classifier", "2", "--canary", "50%", "--for", "4s", "--watch", "0")
+        process = home.start("classifier", "2", "--canary", "50%", "--for", "15s", "--watch", "0")
         await_step(process, home, "canary")
         busy = home.rollout("fusion", "2")
         assert busy.returncode == 1

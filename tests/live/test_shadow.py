@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from trident.access.restrictions import Access
 from trident.contract import COMPONENTS, ENSEMBLE
 from trident.entities.local import read_settings
 from trident.launcher import TritonServer
@@ -67,7 +68,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
     recording = Recording(folder / "recorded", share=1.0, most=5)
     env = {"TRIDENT_GALLERY_URL": f"sqlite:///{folder / 'gallery.db'}", **recording.to_environment()}
     with (
-        TritonServer(repository, grpc_port=0, http_port=0, metrics_port=0, env=env) as server,
+        TritonServer(repository, grpc_port=0, http_port=0, metrics_port=0, env=env, access=Access()) as server,
         TritonServing(server.grpc_url) as serving,
     ):
         yield Loaded(repository, serving, recording.folder)

@@ -62,8 +62,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def serving(repository: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """``trident serve`` as a user starts it, and the line that it says."""
-    command = [TRIDENT, "serve", "--model", "linear", f"--model-repository={repository}"]
+    """``trident serve``, which is not to bring back what is killed here, and the line that it says."""
+    command = [TRIDENT, "serve", "--model", "linear", f"--model-repository={repository}", "--no-supervise"]
     process = subprocess.Popen(
         [*command, "--grpc-port=0", "--http-port=0", "--metrics-port=0"],
         stdout=subprocess.PIPE,
@@ -100,7 +100,7 @@ def test_serve_says_where_it_listens_and_stops_cleanly(
 def test_requests_in_flight_are_answered_when_it_stops(tmp_path: Path, photo: Callable[[str], bytes]) -> None:
     """Through all branches: one of the models calls others, which Triton refuses once it has been told to end."""
     process = subprocess.Popen(
-        [TRIDENT, "serve", "--grpc-port=0", "--http-port=0", "--metrics-port=0", "--grace=60"],
+        [TRIDENT, "serve", "--grpc-port=0", "--http-port=0", "--metrics-port=0", "--health-port=0", "--grace=60"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -250,7 +250,7 @@ def test_a_model_that_does_not_load_is_said_in_one_sentence(tmp_path: Path, conf
 
 def test_a_failing_start_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
     result = subprocess.run(
-        [TRIDENT, "serve", f"--model-repository={tmp_path / 'nowhere'}"],
+        [TRIDENT, "serve", f"--model-repository={tmp_path / 'nowhere'}", "--health-port=0"],
         check=False,
         capture_output=True,
         text=True,

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.tiny_trident import write_repository
+from trident.access.restrictions import Access
 from trident.component_digest import digest_of_component
 from trident.contract import CALLED, CANDIDATE, COMPONENTS, ENSEMBLE, RECOGNIZER, STABLE
 from trident.launcher import TritonServer
@@ -65,7 +66,8 @@ def repository(tmp_path: Path) -> Repository:
 @pytest.fixture
 def tiny(repository: Repository, tmp_path: Path) -> Iterator[TritonServer]:
     gallery = {"TRIDENT_GALLERY_URL": f"sqlite:///{tmp_path}/gallery.db"}
-    with TritonServer(repository.path, grpc_port=0, http_port=0, metrics_port=0, env=gallery) as running:
+    free = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
+    with TritonServer(repository.path, **free, env=gallery, access=Access()) as running:
         yield running
 
 

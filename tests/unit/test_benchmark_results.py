@@ -78,7 +78,7 @@ def test_the_newest_report_of_each_kind_in_a_stable_order(folder):
     assert done.exit_code == 0, done.output
     assert list(stems(folder)) == ["load", "floor", "swaps", "ant", "zoo"]
     assert stems(folder)["floor"] == "floor-a-cpu-20260103T030405"
-    assert "Not measured yet: latency-curve, time-spent, peers, quality, fusion-gain.\n" in text(folder)
+    assert "Not measured yet: latency-curve, time-spent, overload, peers, quality, fusion-gain.\n" in text(folder)
     before = text(folder)
     assert run(folder).exit_code == 0
     assert text(folder) == before
@@ -143,6 +143,7 @@ def test_an_older_report_does_not_take_a_newer_ones_place(folder):
         pytest.param({"commit": f"{COMMIT}-dirty"}, "--allow-dirty", "files that differ from it", id="dirty"),
         pytest.param({"commit": None}, "--allow-dirty", "at an unknown commit", id="unknown commit"),
         pytest.param({"outcome": Outcome.FAILED}, "--allow-failed", "This run counts as failed", id="failed"),
+        pytest.param({"left_alone": False}, "--allow-failed", "", id="on a busy machine"),
     ],
 )
 def test_a_report_that_nobody_can_trust_is_refused_or_said_to_be_so(folder, changes, option, said):

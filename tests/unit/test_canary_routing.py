@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from trident.admission.gate import LATER
 from trident.errors import InvalidInput, SetupError
 from trident.preprocess import Limits, prepare
 from trident.rollout import routing
@@ -225,6 +226,7 @@ def test_a_missing_setting_is_named(name: str) -> None:
         ("in ensemble 'trident', picture 1 of 2: IMAGE: expected at most 50 megapixels, got more", INVALID_ARG),
         ("in ensemble 'trident', Request timeout expired", UNAVAILABLE),
         ("in ensemble 'trident', [request id: 7] Exceeds maximum queue size", UNAVAILABLE),
+        (f"in ensemble 'trident', too many requests: 12 wait; expected at most 2 s: {LATER}", UNAVAILABLE),
         ("face_detector version 1: Server not ready: it is stopping", UNAVAILABLE),
         ("in ensemble 'trident', the request was cancelled", CANCELLED),
         ("in ensemble 'trident', fusion: DETECTOR_SCORES: expected scores in [0, 1]", INTERNAL),

@@ -58,6 +58,30 @@ def test_an_answer_comes_back_typed_and_the_picture_went_out_unchanged(fake, cli
     assert analysis.request_id == fake.requests[0].id != ""
 
 
+def test_a_request_is_called_what_the_caller_says(fake, client):
+    assert client.analyze(b"a", request_id="order-4711.1").request_id == "order-4711.1"
+    fake.script = [Answer(grpc.StatusCode.INTERNAL, "why")]
+    with pytest.raises(ServerFailed) as caught:
+        client.analyze(b"a", request_id="order:4712_2")
+    assert caught.value.request_id == "order:4712_2"
+    assert [request.id for request in fake.requests] == ["order-4711.1", "order:4712_2"]
+
+
+async def test_with_asyncio_a_request_is_called_so_too(fake):
+    async with AsyncTridentClient(fake.url, retries=QUICK) as client:
+        assert (await client.analyze(b"a", request_id="order-4711.1")).request_id == "order-4711.1"
+        with pytest.raises(SettingsError):
+            await client.analyze(b"a", request_id="")
+    assert [request.id for request in fake.requests] == ["order-4711.1"]
+
+
+@pytest.mark.parametrize("request_id", ["", "a b", "a\nb", "x" * 65, "皖A06725", 7])
+def test_an_id_that_is_unfit_for_a_log_is_not_sent(fake, client, request_id):
+    with pytest.raises(SettingsError, match="request_id: expected 1 to 64"):
+        client.analyze(b"a", request_id=request_id)
+    assert fake.requests == []
+
+
 def test_every_request_has_an_id_of_its_own(fake, client):
     client.analyze(b"a")
     client.analyze(b"b")
@@ -566,10 +590,13 @@ async def test_async_a_cancelled_task_stays_cancelled_though_the_client_is_close
 
 
 class TestWhoIsAsked:
-    def test_the_ensemble_by_default_and_nothing_more_is_sent(self, fake, client):
+    def test_the_ensemble_by_default_and_nothing_more_than_the_deadline_is_sent(self, fake, client):
         client.analyze(b"picture")
+        client.analyze(b"picture", timeout=2.5)
         assert fake.requests[0].model_name == "trident"
-        assert not fake.requests[0].parameters
+        said = [dict(request.parameters) for request in fake.requests]
+        assert [list(parameters) for parameters in said] == [["timeout"], ["timeout"]]
+        assert [parameters["timeout"].int64_param for parameters in said] == [10_000_000, 2_500_000]
 
     def test_another_ensemble_by_its_name(self, fake):
         fake.results["trident_candidate"] = result()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 
+import click
 import pytest
+from click.testing import CliRunner
 
-from trident_client import TLS, Retries, ServerUnreachable, SettingsError, TridentClient
+from trident_client import TLS, AsyncTridentClient, Retries, ServerUnreachable, SettingsError, TridentClient
+from trident_client.options import connection_of, connection_options
 from trident_client.settings import Address, address
 
 
@@ -99,3 +102,82 @@ def test_tls_is_not_negotiable(guarded, certificates, missing):
     ):
         client.analyze(b"picture")
     assert guarded.requests == []
+
+
+@pytest.fixture
+def in_environment(guarded, certificates, monkeypatch):
+    """The variables that lead to a server which wants TLS, and a certificate."""
+    variables = {
+        "TRIDENT_URL": guarded.url,
+        "TRIDENT_TLS_CA": str(certificates / "ca.pem"),
+        "TRIDENT_TLS_CERTIFICATE": str(certificates / "client.pem"),
+        "TRIDENT_TLS_KEY": str(certificates / "client.key"),
+        "TRIDENT_TLS_SERVER_NAME": "vision.example",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_tls_from_the_environment(in_environment, guarded):
+    with TridentClient(timeout=5) as client:
+        assert client.analyze(b"picture").width == 640
+
+
+async def test_tls_from_the_environment_with_asyncio(in_environment, guarded):
+    async with AsyncTridentClient(timeout=5) as client:
+        assert (await client.analyze(b"picture")).width == 640
+
+
+def test_the_environment_speaks_of_the_server_that_it_names_and_of_no_other(in_environment, guarded):
+    with (
+        TridentClient(guarded.url, timeout=5, retries=Retries(attempts=1)) as client,
+        pytest.raises(ServerUnreachable),
+    ):
+        client.analyze(b"picture")
+    assert guarded.requests == []
+
+
+@pytest.mark.parametrize(("value", "wanted"), [("1", True), ("true", True), ("", False), ("0", False), ("No", False)])
+def test_tls_without_files(monkeypatch, value, wanted):
+    monkeypatch.setenv("TRIDENT_TLS", value)
+    assert TLS.from_environment() == (TLS() if wanted else None)
+
+
+def understood(*arguments):
+    found = []
+
+    @click.command()
+    @connection_options
+    def command(**options):
+        found.append(connection_of(options))
+
+    result = CliRunner().invoke(command, list(arguments))
+    assert result.exit_code == 0, result.output
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("--tls-ca", "--tls-certificate", "--tls-key", "--tls-server-name"),
+        ("--ca", "--cert", "--key", "--server-name"),
+    ],
+    ids=["by their names", "by their short ones"],
+)
+def test_the_options_of_a_command_line(certificates, names, tmp_path):
+    files = [certificates / name for name in ("ca.pem", "client.pem", "client.key")]
+    given = [word for pair in zip(names, [*map(str, files), "vision.example"], strict=True) for word in pair]
+    found = understood("--url", "host:1", *given, "--admin-key-file", str(tmp_path / "key"))
+    assert found == ("host:1", TLS(*files, "vision.example"), {}, tmp_path / "key")
+
+
+def test_options_from_the_environment(in_environment, guarded, certificates, monkeypatch, tmp_path):
+    monkeypatch.setenv("TRIDENT_ADMIN_KEY_FILE", str(tmp_path / "not there yet"))
+    files = [certificates / name for name in ("ca.pem", "client.pem", "client.key")]
+    assert understood() == (guarded.url, TLS(*files, "vision.example"), {}, tmp_path / "not there yet")
+
+
+def test_without_options_nothing_is_encrypted(monkeypatch):
+    for name in ("TRIDENT_URL", "TRIDENT_TLS", "TRIDENT_ADMIN_KEY_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    assert understood() == (None, None, {}, None)

@@ -17,6 +17,7 @@ SURFACE = {
         "Outcome", "Picture", "PlateEntity", "Point", "SceneLabel", "Tensors", "parse",
     },
     "status": {"LoadedVersion", "ModelStatus", "ServerStatus"},
+    "statistics": {"ServerStatistics", "VersionCounts"},
     "drawing": {"draw"},
     "errors": {
         "AccessDenied", "AnswerError", "ClientClosed", "ClientError", "DeadlineExceeded", "NotServed", "PictureError",

@@ -68,7 +68,7 @@ def test_a_whole_repository_has_no_problems(whole):
         ),
         pytest.param("fusion", "max_batch_size: 8", "max_batch_size: 4", "expected at least 8, got 4", id="batch"),
         pytest.param(
-            "preprocess", "max_queue_size: 64", "max_queue_size: 0", "expected a limit on the first", id="no queue"
+            "preprocess", "max_queue_size: 256", "max_queue_size: 0", "expected a limit on the first", id="no queue"
         ),
         pytest.param(
             "fusion",

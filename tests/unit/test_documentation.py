@@ -54,7 +54,7 @@ def test_every_documented_command_exists(words):
         check_trident(arguments)
     elif program.endswith("python") and arguments[0] == "-m":
         check_module(arguments[1], arguments[2:])
-    elif program.endswith(("pip", "docker")):
+    elif program.endswith(("pip", "docker", "kubectl")) or program == "export":
         pass
     else:
         pytest.fail(f"no way to check {program!r}")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 from trident.contract import CALLED
 from trident.entities.local import LocalNetworks, read_limits, read_settings
 from trident.errors import SetupError
+from trident.layout import RECORD_FILE
 from trident.preprocess import Limits
 
 REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
@@ -44,6 +47,13 @@ def configure(repository: Path, more: str = "") -> Path:
     return folder
 
 
+def vouch(file: Path) -> None:
+    """Write the record of an export that fits the file."""
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    record = {"component": "face_embedder", "version": 1, "digest": f"sha256:{digest}", "sha256": digest}
+    file.with_name(RECORD_FILE).write_text(json.dumps(record))
+
+
 async def test_a_network_that_was_not_exported_says_what_to_do(tmp_path: Path) -> None:
     configure(tmp_path)
     networks = LocalNetworks(tmp_path, {"face_embedder": 3})
@@ -55,6 +65,9 @@ async def test_a_damaged_file_says_what_to_do(tmp_path: Path) -> None:
     file = configure(tmp_path) / "1" / "model.onnx"
     file.parent.mkdir()
     file.write_bytes(b"no network")
+    with pytest.raises(SetupError, match=r"face_embedder 1: .*expected the record .*got none; write it again: "):
+        await LocalNetworks(tmp_path, {"face_embedder": 1}).infer("face_embedder", {})
+    vouch(file)
     networks = LocalNetworks(tmp_path, {"face_embedder": 1})
     with pytest.raises(SetupError, match=r"cannot be loaded .*run make export again"):
         await networks.infer("face_embedder", {"PIXELS": np.zeros((1, 224, 224, 3), np.uint8)})
@@ -76,6 +89,7 @@ async def test_the_file_that_the_configuration_names_is_run_with_one_thread(
     file = configure(tmp_path, 'default_model_filename: "other.onnx"') / "1" / "other.onnx"
     file.parent.mkdir()
     file.touch()
+    vouch(file)
 
     await LocalNetworks(tmp_path, {"face_embedder": 1}).infer("face_embedder", {})
 

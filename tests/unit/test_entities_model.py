@@ -170,6 +170,15 @@ def test_a_failing_network_fails_only_its_request_and_keeps_its_code(model, back
     assert second.error().message() == "face_detector version 1: the queue is full"
 
 
+def test_a_failing_network_is_logged_with_the_request(
+    model, backend: Backend, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backend.failures["order-1", "face_detector"] = TritonError("out of memory", TritonError.INTERNAL)
+    model.execute([Request("order-1"), Request("order-2")])
+    facts = "component=entity_recognizer request_id=order-1"
+    assert capsys.readouterr().out == f"a network failed [network=face_detector {facts}]\n"
+
+
 def test_a_server_that_is_stopping_is_unavailable(model, backend: Backend) -> None:
     """Triton's own code for it does not reach a model that calls another; INTERNAL would not be worth a retry."""
     backend.failures["a", "face_detector"] = TritonError("Failed for execute: Server not ready", TritonError.INTERNAL)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from tests.fuzz.corpus import BAD_JSON, ENTITY_FLAWS
 from trident.contract import MODELS
 from trident.errors import InvalidInput
 from trident.fusion.answer import BranchAnswers, fuse_answers
@@ -424,6 +425,24 @@ class TestBatch:
         with pytest.raises(InvalidInput, match="ENTITIES: expected") as refused:
             fuse_batch(tensors, TAXONOMY, POLICY, OWN)
         assert "AB1234" not in str(refused.value)
+
+    @pytest.mark.parametrize("flaw", ENTITY_FLAWS.values(), ids=ENTITY_FLAWS.keys())
+    def test_an_entity_that_no_result_can_hold_is_refused(self, flaw):
+        tensors = batch(answers())
+        tensors["ENTITIES"][0, 0] = json.dumps([face(0.9, [1, 2, 3, 4]) | flaw]).encode()
+        with pytest.raises(InvalidInput, match="ENTITIES: expected"):
+            fuse_batch(tensors, TAXONOMY, POLICY, OWN)
+
+    @pytest.mark.parametrize("text", BAD_JSON.values(), ids=BAD_JSON.keys())
+    def test_json_of_any_kind_is_refused(self, text):
+        tensors = batch(answers())
+        tensors["ENTITIES"][0, 0] = text
+        with pytest.raises(InvalidInput, match="ENTITIES: expected"):
+            fuse_batch(tensors, TAXONOMY, POLICY, OWN)
+
+    def test_a_box_turned_inside_out_is_empty(self):
+        outputs = fuse_batch(batch(answers(found=[(DOG, 0.7, [300, 300, 100, 400])])), TAXONOMY, POLICY, OWN)
+        assert json.loads(outputs["RESULT"][0, 0])["objects"][0]["box"] == [300, 300, 300, 400]
 
 
 def test_objects_must_fit_together():

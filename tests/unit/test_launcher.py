@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
-import json
 import os
 import signal
 import socket
@@ -11,12 +9,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import Self
 
 import pytest
 from click.testing import CliRunner
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from tests.tiny_models import write_repository
 from trident.commands.serve import serve
@@ -25,6 +23,7 @@ from trident.launcher import TritonServer, installation, log, ports
 from trident.launcher.installation import Installation, assemble_backends, find_installation, find_libpython
 from trident.launcher.log import Entry, Level, parse_line, reason
 from trident.launcher.server import check_repository
+from trident.rollout.serving import ServerLost
 from trident.supervisor import leftovers
 from trident.supervisor.leftovers import RunFolder
 
@@ -325,63 +324,59 @@ class TestRunFolder:
             RunFolder.create()
 
 
-class UnloadingTriton(http.server.BaseHTTPRequestHandler):
-    """Triton's model control over HTTP; ``states`` are what the repository's index shows, the last for good."""
+class DrainingTriton:
+    """The launcher's connection to a Triton whose model ends ``drains`` looks after it was replaced; None for never."""
 
-    states: ClassVar[list[str]]
-    paths: ClassVar[list[str]]
+    def __init__(self, server: TritonServer, drains: int | None) -> None:
+        self._server = server
+        self._left = drains
+        self.calls: list[str] = []
 
-    def do_POST(self) -> None:
-        self.paths.append(self.path)
-        body = b""
-        if self.path == "/v2/repository/index":
-            state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
-            other = {"name": "other", "version": "1", "state": "READY"}
-            body = json.dumps([other, {"name": "linear", "version": "1", "state": state}]).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+    def __enter__(self) -> Self:
+        return self
 
-    def log_message(self, *_: object) -> None:
-        pass
+    def __exit__(self, *_: object) -> None:
+        self.calls.append("closed")
+
+    def config(self, model: str) -> ModelConfig:
+        return ModelConfig(name=model)
+
+    def load(self, model: str, config: ModelConfig, files: dict[str, bytes]) -> None:
+        self.calls.append(f"load {model} {sorted(files)}")
+        if self._left is not None:
+            threading.Timer(0.1 * self._left, self._drained, [model]).start()
+
+    def _drained(self, model: str) -> None:
+        self._server._unloads[model] += 1
 
 
 class TestStopping:
-    """``stop`` with a process in the guard's place, and with Triton's HTTP side."""
-
-    @pytest.fixture
-    def triton(self) -> Iterator[http.server.ThreadingHTTPServer]:
-        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), UnloadingTriton) as fake:
-            UnloadingTriton.states, UnloadingTriton.paths = ["UNLOADING"], []
-            thread = threading.Thread(target=fake.serve_forever, args=(0.01,))
-            thread.start()
-            yield fake
-            fake.shutdown()
-            thread.join()
+    """``stop`` with a process in the guard's place, and a fake in Triton's."""
 
     @staticmethod
-    def running(http_port: int, grace_s: float) -> tuple[TritonServer, subprocess.Popen[bytes]]:
+    def running(
+        monkeypatch: pytest.MonkeyPatch, grace_s: float, drains: int | None = None
+    ) -> tuple[TritonServer, subprocess.Popen[bytes], DrainingTriton]:
         server = TritonServer(model="linear", grace_s=grace_s)
         # Ends when it is told to, as the guard does.
         guard = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read(1)"], stdin=subprocess.PIPE)
-        server.ports["HTTP"] = http_port
+        triton = DrainingTriton(server, drains)
+        monkeypatch.setattr(server, "connect", lambda **_: triton)
         server._guard, server._serving = guard, True
-        return server, guard
+        return server, guard, triton
 
-    def test_the_model_is_unloaded_and_waited_for_before_triton_is_told(
-        self, triton: http.server.ThreadingHTTPServer
-    ) -> None:
-        UnloadingTriton.states = ["UNLOADING", "UNLOADING", "UNAVAILABLE"]
-        server, guard = self.running(triton.server_port, grace_s=30.0)
+    def test_the_model_is_replaced_and_waited_for_before_triton_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        server, guard, triton = self.running(monkeypatch, grace_s=30.0, drains=2)
+        begin = time.monotonic()
 
         server.stop()
 
-        assert UnloadingTriton.paths == ["/v2/repository/models/linear/unload", *["/v2/repository/index"] * 3]
+        assert triton.calls == ["load linear ['1/model.py']", "closed"]
+        assert 0.2 <= time.monotonic() - begin < 10.0
         assert guard.returncode == 0
 
-    def test_it_waits_no_longer_than_the_grace(self, triton: http.server.ThreadingHTTPServer) -> None:
-        server, guard = self.running(triton.server_port, grace_s=0.5)
+    def test_it_waits_no_longer_than_the_grace(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        server, guard, _ = self.running(monkeypatch, grace_s=0.5)
         begin = time.monotonic()
 
         server.stop()
@@ -389,8 +384,8 @@ class TestStopping:
         assert 0.5 <= time.monotonic() - begin < 5.0
         assert guard.returncode == 0
 
-    def test_it_can_be_hurried(self, triton: http.server.ThreadingHTTPServer) -> None:
-        server, guard = self.running(triton.server_port, grace_s=60.0)
+    def test_it_can_be_hurried(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        server, guard, _ = self.running(monkeypatch, grace_s=60.0)
         threading.Timer(0.3, server.hurry).start()
         begin = time.monotonic()
 
@@ -399,12 +394,10 @@ class TestStopping:
         assert 0.3 <= time.monotonic() - begin < 10.0
         assert guard.returncode == 0
 
-    def test_an_interrupt_while_it_waits_still_ends_the_server(
-        self, triton: http.server.ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        server, guard = self.running(triton.server_port, grace_s=60.0)
+    def test_an_interrupt_while_it_waits_still_ends_the_server(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        server, guard, _ = self.running(monkeypatch, grace_s=60.0)
 
-        def interrupt() -> None:
+        def interrupt(deadline: float) -> None:
             raise KeyboardInterrupt
 
         monkeypatch.setattr(server, "_drain", interrupt)
@@ -412,10 +405,14 @@ class TestStopping:
             server.stop()
         assert guard.returncode == 0
 
-    def test_without_http_it_does_not_wait(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as closed:
-            port = closed.getsockname()[1]
-        server, guard = self.running(port, grace_s=60.0)
+    def test_one_that_does_not_answer_is_not_waited_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        server, guard, triton = self.running(monkeypatch, grace_s=60.0)
+
+        def lost(*_: object) -> None:
+            raise ServerLost("nobody", "UNAVAILABLE")
+
+        for call in ("load", "unload"):
+            monkeypatch.setattr(triton, call, lost, raising=False)
         begin = time.monotonic()
 
         server.stop()
@@ -432,6 +429,8 @@ def test_a_second_signal_hurries_serve_and_cuts_nothing_short(
 
     class Server:
         grpc_url = http_url = metrics_url = "here"
+        log_entries: tuple[Entry, ...] = ()
+        loaded_unverified: tuple[str, ...] = ()
         repository = Path("nowhere")
 
         def __init__(self, *_: object, **options: object) -> None:
@@ -454,7 +453,7 @@ def test_a_second_signal_hurries_serve_and_cuts_nothing_short(
     monkeypatch.setattr("trident.commands.serve.TritonServer", Server)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        result = CliRunner().invoke(serve, ["--grace=7"])
+        result = CliRunner().invoke(serve, ["--grace=7", "--no-supervise"])
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

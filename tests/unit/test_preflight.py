@@ -12,6 +12,7 @@ import pytest
 from tests import faulty_networks as faulty
 from tests.tiny_trident import write_repository
 from trident.entities.gallery import Gallery
+from trident.entities.sealing import new_key
 from trident.layout import MODEL_FILE, RECORD_FILE
 from trident.rollout import preflight, preflight_networks
 from trident.rollout.disk import Repository
@@ -494,6 +495,20 @@ def test_a_gallery_that_cannot_be_read_is_refused(repository, tried):
     finding = gallery_finding(repository)
     assert finding.verdict is Verdict.REFUSED
     assert "gallery" in finding.sentence
+
+
+def test_an_encrypted_gallery_is_looked_at_with_its_key(repository, tried):
+    key = new_key()
+    record = json.loads((repository / "face_embedder" / "1" / RECORD_FILE).read_text())
+    with Gallery(f"sqlite:///{repository.parent}/gallery.db", keys=key) as gallery:
+        gallery.enroll("Person", np.eye(1, 1024, dtype=np.float32), record["digest"])
+    finding = gallery_finding(repository)
+    assert finding.verdict is Verdict.REFUSED
+    assert "expected its key in TRIDENT_GALLERY_KEY, got none" in finding.sentence
+    found = look(repository, {"face_embedder": 2}, gallery_keys=key).findings
+    (finding,) = (one for one in found if one.check == "gallery")
+    assert finding.facts["not_enrolled"] == 1
+    assert key not in finding.sentence
 
 
 # Room

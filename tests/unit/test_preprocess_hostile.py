@@ -1,7 +1,6 @@
 """What must be refused, with one sentence, quickly, and without taking memory."""
 
 import io
-import re
 import struct
 import time
 import zlib
@@ -14,10 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests import pictures
+from tests.fuzz.checks import SENTENCE
 from trident.errors import InvalidInput
-from trident.preprocess import Canonical, Limits, prepare
-
-SENTENCE = re.compile(r"IMAGE: expected [^\n]{5,250}, got [^\n]{3,250}")
+from trident.preprocess import Canonical, Limits, decode, prepare
 
 
 def refusal(encoded, limits=None):
@@ -344,6 +342,44 @@ class TestMadeToCost:
             self.served_within(
                 pictures.plain_tiff(pictures.corners(16, 16), **tiles, t259=("H", [compression])), 0.5, 64
             )
+
+    @pytest.mark.parametrize(
+        "kind", [pytest.param(1, id="bytes"), pytest.param(2, id="text"), pytest.param(7, id="any")]
+    )
+    def test_tiff_whose_tile_is_a_text_as_often_as_it_is_high(self, kind):
+        """A byte times four thousand million took 4 GiB, in a file of a kilobyte."""
+        made = pictures.tiff_whose_tile_is_a_text(kind)
+        assert "no whole numbers" in refusal(made)
+        self.served_within(made, 0.5, 64)
+
+    @pytest.mark.parametrize("compression", [1, 5], ids=["plain", "LZW"])
+    def test_tiff_of_a_million_strips(self, compression):
+        """Pillow makes an object of each: 8 MiB took 6 s."""
+        made = pictures.tiff_of_strips(1 << 20, compression)
+        assert "tag 273 has 1048576 values" in refusal(made)
+        self.served_within(made, 0.5, 64)
+
+    def test_tiff_of_as_many_strips_as_rows(self):
+        pixels = pictures.photo_like(4, 60_000)
+        assert np.array_equal(decode(pictures.strips_tiff(pixels, 1), Limits()).pixels, pixels)
+
+    def test_tiff_of_a_million_fractions(self):
+        """A resolution of so many values."""
+        made = bytearray(pictures.plain_tiff(pictures.corners(16, 16), t282=("L", [1] * (2 << 20))))
+        resolution = made.index(struct.pack("<HHL", 282, 4, 2 << 20))
+        made[resolution + 2 : resolution + 8] = struct.pack("<HL", 5, 1 << 20)
+        assert "tag 282 has 1048576 values" in refusal(bytes(made))
+
+    @pytest.mark.parametrize("kind", [0, 4], ids=["of a type that is none", "of numbers"])
+    def test_big_tiff_of_a_million_entries(self, kind):
+        entries = b"".join(struct.pack("<HHQQ", number & 0xFFFF, kind, 1, 0) for number in range(1 << 20))
+        made = b"II+\0\x08\0\0\0" + struct.pack("<QQ", 16, 1 << 20) + entries + bytes(8)
+        assert "directory has 1048576 entries" in refusal(made)
+        self.served_within(made, 0.5, 64)
+
+    def test_big_tiff_is_served(self):
+        pixels = pictures.corners(40, 30)
+        assert np.array_equal(decode(pictures.encode(pixels, "TIFF", big_tiff=True), Limits()).pixels, pixels)
 
     def test_tiff_strip_that_unpacks_to_much(self):
         data = zlib.compress(bytes(300 << 20), 9)

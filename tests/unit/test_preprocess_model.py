@@ -10,8 +10,13 @@ import numpy as np
 import pytest
 
 from tests import pictures
+from trident import admission
+from trident.admission import Overloaded
+from trident.admission.gate import LATER
+from trident.background import WarmUp
 from trident.contract import MODELS
 from trident.layout import DEFAULT_REPOSITORY
+from trident.metrics import REFUSED
 from trident.model_config import read_config
 from trident.preprocess import Limits, prepare
 from trident.preprocess.warmup import bytes_element
@@ -33,6 +38,7 @@ class Tensor:
 
 class TritonError(Exception):
     INVALID_ARG = "INVALID_ARG"
+    UNAVAILABLE = "UNAVAILABLE"
 
     def __init__(self, message, code):
         super().__init__(message)
@@ -48,6 +54,9 @@ class Response:
         return next(tensor.array for tensor in self.output_tensors if tensor.name == name)
 
 
+logged = []
+
+
 @pytest.fixture
 def load(monkeypatch):
     """Loads the model as the server would, with other parameters if given."""
@@ -56,8 +65,10 @@ def load(monkeypatch):
         TritonError=TritonError,
         InferenceResponse=Response,
         get_input_tensor_by_name=lambda request, name: Tensor(name, request[name]),
+        Logger=SimpleNamespace(log_info=logged.append),
     )
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", utils)
+    logged.clear()
     monkeypatch.setattr(sys, "dont_write_bytecode", True)  # Triton takes a __pycache__ for a change of the model
     spec = importlib.util.spec_from_file_location("preprocess_model", FOLDER / "1" / "model.py")
     module = importlib.util.module_from_spec(spec)
@@ -72,8 +83,18 @@ def load(monkeypatch):
     return build
 
 
+class Request(dict):
+    """Inputs by name; the id is one that nobody should trust."""
+
+    def request_id(self):
+        return "id of\na caller"
+
+    def timeout(self):
+        return 5_000_000
+
+
 def request(*encoded):
-    return {"IMAGE": np.array([[picture] for picture in encoded], dtype=np.object_)}
+    return Request(IMAGE=np.array([[picture] for picture in encoded], dtype=np.object_))
 
 
 def test_outputs_are_those_of_the_contract(load):
@@ -116,6 +137,22 @@ def test_a_bad_picture_among_several_is_named_by_its_index(load):
     assert response.output_tensors == []
 
 
+def test_a_refusal_is_counted_and_logged_in_one_word_with_the_requests_id(load):
+    model = load(max_megapixels="0.01")
+    model._meter.tally.take()
+    large, cut = pictures.encode(pictures.corners(200, 100)), pictures.encode(pictures.corners(20, 10))[:-20]
+    model.execute([request(b"secret words"), request(large), request(cut), request(cut)])
+    counted = {labels: count for (spec, labels), count in model._meter.tally.take().items() if spec is REFUSED}
+    assert counted == {("unknown_format",): 1, ("too_large",): 1, ("damaged",): 2}
+    assert logged[0] == "refused a picture [component=preprocess request_id=id?of?a?caller reason=unknown_format]"
+    assert len(logged) == 4
+
+
+def test_callers_do_not_fill_the_log(load):
+    load().execute([request(b"not a picture") for _ in range(200)])
+    assert 0 < len(logged) <= 20
+
+
 def test_limits_come_from_the_configuration(load):
     encoded = pictures.encode(pictures.corners(200, 100))
     (response,) = load(max_megapixels="0.01").execute([request(encoded)])
@@ -133,7 +170,43 @@ def test_provenance_names_the_version_and_the_code(load):
 def test_the_configuration_states_the_default_limits():
     stated = Limits.from_parameters({name: value["string_value"] for name, value in PARAMETERS.items()})
     assert stated == Limits()
-    assert set(PARAMETERS) == {"max_megapixels", "max_mebibytes"}
+    assert set(PARAMETERS) == {"max_megapixels", "max_mebibytes", "max_wait_seconds", "burst"}
+
+
+class Gate:
+    """A gate that lets nobody in, and remembers how long they said that they have."""
+
+    def __init__(self):
+        self.said = []
+
+    def admit(self, timeout_us):
+        self.said.append(timeout_us)
+        raise Overloaded(f"too many requests: {LATER}")
+
+
+def test_a_request_too_many_is_refused_before_anything_is_done_for_it(load):
+    model = load()
+    model._gate = Gate()
+    (response,) = model.execute([request(b"not a picture")])
+    assert (response.error.code, response.output_tensors) == (TritonError.UNAVAILABLE, [])
+    assert str(response.error) == "too many requests: ask again later"
+    assert model._gate.said == [5_000_000]
+
+
+def test_a_warm_up_passes_the_gate_by(load):
+    model = load()
+    model._gate = Gate()
+    model._warm_up = WarmUp({"model_warmup": [{"batch_size": 1}]})
+    encoded = request(pictures.encode(pictures.corners()))
+    (first,), (second,) = model.execute([encoded]), model.execute([encoded])
+    assert first.error is None
+    assert second.error.code == TritonError.UNAVAILABLE
+
+
+def test_the_configuration_states_the_default_admission():
+    policy = CONFIG.dynamic_batching.default_queue_policy
+    parameters = {name: value["string_value"] for name, value in PARAMETERS.items()}
+    assert admission.Settings.from_parameters(parameters, policy.max_queue_size) == admission.Settings()
 
 
 def test_the_queue_is_bounded_here():

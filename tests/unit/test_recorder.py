@@ -214,7 +214,7 @@ class TestServe:
 
         monkeypatch.setattr("trident.commands.serve.TritonServer", Stub)
         monkeypatch.setattr("trident.commands.serve._on_stop_signals", lambda handler: None)
-        result = CliRunner().invoke(main, ["serve", *arguments])
+        result = CliRunner().invoke(main, ["serve", "--no-supervise", *arguments])
         return given, result
 
     def test_it_is_off_by_default(self, monkeypatch):

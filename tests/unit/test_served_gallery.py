@@ -12,7 +12,7 @@ from tests.stub_process import stub_process
 from trident.contract import RECOGNIZER
 from trident.entities.gallery import Gallery
 from trident.layout import DEFAULT_REPOSITORY
-from trident.rollout.served_gallery import served_gallery_url
+from trident.rollout.served_gallery import served_gallery_keys, served_gallery_url
 
 Start = Callable[..., object]
 
@@ -116,3 +116,20 @@ def test_a_configuration_that_cannot_be_read_tells_nothing(repository: Path) -> 
     (repository / RECOGNIZER / "config.pbtxt").write_text("name: {")
 
     assert served_gallery_url(repository, 1) is None
+
+
+def test_its_keys_are_those_of_the_servers_environment(
+    repository: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRIDENT_GALLERY_KEY", "somebody else's")
+    assert served_gallery_keys(repository, 1) is None
+    start(TRIDENT_GALLERY_KEY="new, old")
+
+    assert served_gallery_keys(repository, 1) == "new, old"
+    assert served_gallery_keys(repository, 2) is None
+
+
+def test_a_server_without_a_key_has_none(repository: Path, start: Start) -> None:
+    start(TRIDENT_GALLERY_KEY="")
+
+    assert served_gallery_keys(repository, 1) is None

@@ -25,6 +25,7 @@ from trident.entities.gallery import (
 )
 from trident.entities.local import LocalNetworks, read_limits, read_settings
 from trident.entities.pictures import Pictures
+from trident.entities.sealing import KEY_VARIABLE, new_key
 from trident.entities.settings import Settings
 from trident.entities.types import Box, Identity
 from trident.errors import InvalidInput, SetupError
@@ -100,6 +101,7 @@ def enroll(
     failed = 0
     with Gallery(url) as people:
         ensure_outside(people, model_repository)
+        _say_what_to_mind(people)
         for photo in photos:
             try:
                 best = _largest_face(photo, networks, settings, limits)
@@ -140,6 +142,7 @@ def list_people(url: str | None, model_repository: Path) -> None:
     """List the people in the gallery: how many of their faces are known to the network that serves, and to others."""
     console = Console()
     with Gallery(url) as database:
+        _say_what_to_mind(database)
         people = database.people()
         if not people:
             console.print(f"Nobody is enrolled in {database}.", soft_wrap=True, markup=False)
@@ -164,6 +167,8 @@ def list_people(url: str | None, model_repository: Path) -> None:
             cells = (person.name, served, ", ".join(others), f"{person.enrolled:%Y-%m-%d %H:%M}")
             table.add_row(*map(Text, cells))
         console.print(table)
+        if complaint := database.snapshot().complaint():
+            click.echo(f"Mind: {complaint}.", err=True)
     if current is None:
         click.echo(
             "The networks are not exported here, so it is not known which of these embeddings are in use.", err=True
@@ -178,8 +183,45 @@ def list_people(url: str | None, model_repository: Path) -> None:
 def forget(name: str, url: str | None) -> None:
     """Delete NAME and all embeddings of this person for good."""
     with Gallery(url) as people:
+        _say_what_to_mind(people)
         count = people.forget(name)
-        click.echo(f"{clean_name(name)}: forgotten, {count} embedding{'s' if count != 1 else ''} deleted from {people}")
+        click.echo(f"{clean_name(name)}: forgotten, {_embeddings(count)} deleted from {people}")
+
+
+@gallery.command("new-key")
+def print_new_key() -> None:
+    """Print a new key to encrypt a gallery with, for the environment variable TRIDENT_GALLERY_KEY.
+
+    Keep it where the database and its backups are not: without it, nobody in an encrypted gallery is recognized.
+    """
+    click.echo(new_key())
+
+
+@gallery.command()
+@_url_option
+def encrypt(url: str | None) -> None:
+    """Encrypt a gallery with the first key of TRIDENT_GALLERY_KEY, or change it to that key.
+
+    To change keys, set the variable to the new and the old one, separated by a comma, and start the servers with it;
+    then run this, and leave the old one out. What was there is overwritten; backups are not.
+    """
+    with Gallery(url) as people:
+        count = people.reseal(encrypted=True)
+        if count is None:
+            click.echo(f"{people} is encrypted with the first key of {KEY_VARIABLE} already.")
+        else:
+            click.echo(f"{people}: {_embeddings(count)} encrypted, and the names of their people")
+        _say_what_to_mind(people)
+
+
+@gallery.command()
+@_url_option
+def decrypt(url: str | None) -> None:
+    """Undo the encryption of a gallery; TRIDENT_GALLERY_KEY has its key."""
+    with Gallery(url) as people:
+        count = people.reseal(encrypted=False)
+        what = "is not encrypted" if count is None else f"{_embeddings(count)} decrypted"
+        click.echo(f"{people}: {what}. Unset {KEY_VARIABLE} now, also for the servers.")
 
 
 def _other_versions(given: tuple[str, ...]) -> dict[str, int]:
@@ -193,6 +235,16 @@ def _other_versions(given: tuple[str, ...]) -> dict[str, int]:
             raise click.BadParameter(f"{name} is named twice")
         versions[name] = int(number)
     return versions
+
+
+def _say_what_to_mind(people: Gallery) -> None:
+    """Mention what is wrong with how the gallery is kept. Raises SetupError if it cannot be opened."""
+    for sentence in people.check():
+        click.echo(f"Mind: {sentence}.", err=True)
+
+
+def _embeddings(count: int) -> str:
+    return f"{count} embedding{'s' if count != 1 else ''}"
 
 
 def _say_strangers(names: list[str], version: int) -> None:

@@ -407,8 +407,8 @@ def _at_work(model_repository: Path) -> Iterator[tuple[Repository, Journal, _Dis
 
 
 def _serving(connection: Mapping[str, Any]) -> TritonServing:
-    url, tls, headers = connection_of(connection)
-    return TritonServing(url, tls=tls, headers=headers)
+    server = connection_of(connection)
+    return TritonServing(server.url, tls=server.tls, headers=server.headers, admin_key_file=server.admin_key_file)
 
 
 def _was_given(

@@ -7,14 +7,19 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import click
-from rich.console import Console
 
+from trident.access.marks import VISIBLE
+from trident.commands.access import access_of, access_options
+from trident.commands.supervision import Supervision, supervision_of, supervision_options
 from trident.contract import ENSEMBLE
+from trident.entities.gallery_complaints import gallery_complaints
 from trident.errors import SetupError
 from trident.launcher import TritonServer
 from trident.launcher.log import Entry
+from trident.launcher.output import LogFormat, Output, ServingCommand, log_format_option
 from trident.launcher.server import GRPC_PORT, HTTP_PORT, METRICS_PORT
 from trident.layout import DEFAULT_REPOSITORY
 from trident.recorder import DEFAULT_MOST, DEFAULT_SHARE, Recording, prepare_folder
@@ -30,7 +35,17 @@ def _on_stop_signals(handler: Callable[[int, FrameType | None], object]) -> None
     signal.signal(signal.SIGTERM, handler)
 
 
-@click.command()
+def _end(server: TritonServer, supervision: Supervision | None) -> None:
+    if supervision is not None:
+        supervision.drain()
+    try:
+        server.stop()
+    finally:
+        if supervision is not None:
+            supervision.close()
+
+
+@click.command(cls=ServingCommand)
 @click.option(
     "--model-repository",
     type=click.Path(path_type=Path),
@@ -40,7 +55,7 @@ def _on_stop_signals(handler: Callable[[int, FrameType | None], object]) -> None
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind to; 0.0.0.0 is every one.")
 @click.option("--grpc-port", type=int, default=GRPC_PORT, show_default=True, help="0 takes any free one.")
-@click.option("--http-port", type=int, default=HTTP_PORT, show_default=True, help="0 takes any free one.")
+@click.option("--http-port", type=int, default=HTTP_PORT, show_default=True, help="As --http; 0 takes any free one.")
 @click.option("--metrics-port", type=int, default=METRICS_PORT, show_default=True, help="0 takes any free one.")
 @click.option("--model", default=ENSEMBLE, show_default=True, help="The model that has to answer before it is ready.")
 @click.option(
@@ -73,6 +88,15 @@ def _on_stop_signals(handler: Callable[[int, FrameType | None], object]) -> None
     show_default=True,
     help="With --record: the most pictures that the folder ever holds.",
 )
+@click.option(
+    "--unverified",
+    is_flag=True,
+    help="Load networks that have no record of their export too, and name them. One that is not what its record says "
+    "is refused all the same.",
+)
+@supervision_options
+@access_options
+@log_format_option
 @click.option("-v", "--verbose", is_flag=True, help="Show Triton's whole log, not only warnings and errors.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- TRITON_OPTION...]")
 def serve(
@@ -88,28 +112,32 @@ def serve(
     record: Path | None,
     record_share: float,
     record_most: int,
+    unverified: bool,
+    supervise: bool,
+    health: bool,
+    health_port: int,
+    probe_seconds: float,
+    log_format: str,
     verbose: bool,
     arguments: tuple[str, ...],
+    **opened: Any,
 ) -> None:
     """Start Triton with the model repository, and serve until Ctrl-C or SIGTERM.
 
     What follows `--` goes to tritonserver as it is, for example `-- --log-verbose=1`.
     """
-    console = Console(stderr=True)
+    output = Output(LogFormat(log_format), verbose=verbose)
     started = False
     recording = None if record is None else Recording(record, record_share, record_most)
     if recording is not None:
         prepare_folder(recording.folder, model_repository)
-        click.echo(
+        output.say(
             f"Keeping {recording.share:.3g} of all pictures in {recording.folder}, at most {recording.most}. They are "
             "personal data: delete the folder when it has served its purpose.",
-            err=True,
         )
 
     def show(entry: Entry) -> None:
-        # Until it serves, what is wrong is said in one sentence at the end.
-        if verbose or (started and entry.worth_showing):
-            click.echo(f"{entry.level} {entry.text}", err=True)
+        output.show(entry, serving=started)
 
     server = TritonServer(
         model_repository,
@@ -123,28 +151,49 @@ def serve(
         log_sink=show,
         start_timeout_s=start_timeout,
         grace_s=grace,
+        access=access_of(opened),
+        unverified=unverified,
+    )
+    supervision = supervision_of(
+        server, supervise=supervise, health=health, health_port=health_port, probe_seconds=probe_seconds
     )
 
     def stop(*_: object) -> None:
-        # A second signal waits for no more requests; it must not cut the clearing short, which is bounded.
+        # A second signal ends the server at once; it must not cut the clearing short, which is bounded.
         _on_stop_signals(lambda *_: server.hurry())
         raise _Stopped
 
     _on_stop_signals(stop)
     try:
-        with console.status("Loading the models…"):
+        if supervision is not None:
+            supervision.listen()
+        with output.status("Loading the models…"):
             server.start()
         started = True
-        click.echo(
-            f"{model} listens on gRPC {server.grpc_url}, HTTP {server.http_url}, metrics {server.metrics_url}; "
-            "Ctrl-C stops it."
+        if supervision is not None:
+            supervision.start()
+        sides = {"gRPC": server.grpc_url, "HTTP": server.http_url, "metrics": server.metrics_url}
+        sides["health"] = None if supervision is None else supervision.url
+        places = {name: place for name, place in sides.items() if place is not None}
+        output.say(
+            f"{model} listens on {', '.join(f'{name} {place}' for name, place in places.items())}; Ctrl-C stops it.",
+            err=False,
+            **{name.lower(): place for name, place in places.items()},
         )
         sys.stdout.flush()
+        if any(entry.text.startswith(VISIBLE) for entry in server.log_entries):
+            output.say(f"Mind: {VISIBLE}.", level="warning")
+        for sentence in (*server.loaded_unverified, *gallery_complaints(server.repository)):
+            output.say(f"Mind: {sentence}.", level="warning")
         if left := interruption(server.repository):
-            click.echo(left, err=True)
+            output.say(left, level="warning")
+        if supervision is not None:
+            supervision.wait()
         code = server.wait()
         raise SetupError(f"Triton ended by itself with exit code {code}: {server.failure()}")
     except _Stopped:
-        click.echo("Stopping, once the requests in flight are answered; Ctrl-C again does not wait for them.", err=True)
+        if supervision is not None:
+            supervision.drain()
+        output.say("Stopping, once the requests in flight are answered; Ctrl-C again does not wait for them.")
     finally:
-        server.stop()
+        _end(server, supervision)

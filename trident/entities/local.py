@@ -24,6 +24,7 @@ from trident.model_config import (
     string_parameters,
 )
 from trident.preprocess import Limits
+from trident.verification import check_network, is_unverified
 
 _PREPROCESS = "preprocess"
 
@@ -79,6 +80,7 @@ class LocalNetworks:
         file = network_file(folder, self._versions[network], read_config(folder / CONFIG_NAME))
         if not file.is_file():
             raise SetupError(f"{file}: not there; run make export first")
+        check_network(network, self._versions[network], file, unverified=is_unverified())
         options = ort.SessionOptions()
         # Quiet: the command line has its own words.
         options.log_severity_level = 3

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from trident.contract import BRANCHES, MAX_BOXES, NUM_CATEGORIES
+from trident.contract import BRANCHES, MAX_BOXES, NUM_CATEGORIES, NUM_LANDMARKS
 from trident.errors import InvalidInput
 from trident.fusion.answer import BranchAnswers, FusedAnswer, encode_result, fuse_answers, models_used
 from trident.fusion.policy import Policy
@@ -18,6 +19,8 @@ from trident.fusion.types import Objects
 from trident.provenance import Provenance
 
 Tensors = Mapping[str, npt.NDArray[Any]]
+Observe = Callable[[Mapping[str, Any], Mapping[str, Mapping[str, Any]]], None]
+"""Is told of one picture: ``RESULT`` without ``models``, and ``models``."""
 
 _PROVENANCE_INPUTS = {
     "preprocess": "PREPROCESS_PROVENANCE",
@@ -51,7 +54,9 @@ def fusion_inputs(
     }
 
 
-def fuse_batch(tensors: Tensors, taxonomy: Taxonomy, policy: Policy, own: Provenance) -> dict[str, npt.NDArray[Any]]:
+def fuse_batch(
+    tensors: Tensors, taxonomy: Taxonomy, policy: Policy, own: Provenance, observe: Observe | None = None
+) -> dict[str, npt.NDArray[Any]]:
     """Fuse one request.
 
     Args:
@@ -59,6 +64,7 @@ def fuse_batch(tensors: Tensors, taxonomy: Taxonomy, policy: Policy, own: Proven
         taxonomy: what the branches' answers are called.
         policy: weights and thresholds.
         own: version and digest of the fusion model itself.
+        observe: is told of every picture, once all of them are fused.
 
     Returns:
         The outputs of ``MODELS["fusion"]``, each with the batch as its first axis.
@@ -68,13 +74,19 @@ def fuse_batch(tensors: Tensors, taxonomy: Taxonomy, policy: Policy, own: Proven
     """
     results: list[bytes] = []
     fused: list[FusedAnswer] = []
+    used: list[dict[str, Any]] = []
     for row in range(len(tensors["IMAGE_SIZE"])):
         answer = fuse_answers(read_answers(tensors, row), taxonomy, policy)
         models = models_used(
             {model: tensors[name][row] for model, name in _PROVENANCE_INPUTS.items()}, tensors["ENTITY_PROVENANCE"][row]
         )
         fused.append(answer)
-        results.append(encode_result(answer, models, own))
+        used.append({**models, "fusion": own.to_json()})
+        try:
+            results.append(encode_result(answer, models, own))
+        except (ValueError, RecursionError) as error:
+            # All else is finite and text of our own. The error itself may quote a name.
+            raise InvalidInput("ENTITIES: expected what JSON in UTF-8 can say, got other values") from error
     count = len(fused)
     # Preallocated, not stacked: a batch of none has the same shapes.
     boxes = np.zeros((count, MAX_BOXES, 4), dtype=np.float32)
@@ -85,6 +97,8 @@ def fuse_batch(tensors: Tensors, taxonomy: Taxonomy, policy: Policy, own: Proven
     for row, answer in enumerate(fused):
         boxes[row], box_scores[row], box_classes[row] = answer.boxes, answer.box_scores, answer.box_classes
         category_scores[row], category_evidence[row] = answer.category_scores, answer.category_evidence
+        if observe is not None:
+            observe(answer.result, used[row])
     return {
         "RESULT": np.array(results, dtype=np.object_).reshape(count, 1),
         "BOXES": boxes,
@@ -136,23 +150,56 @@ def parse_entities(text: bytes | str) -> list[dict[str, Any]]:
     """Read one element of ``ENTITIES``.
 
     Raises:
-        InvalidInput: it is not a JSON list of faces and plates with a score and a box. The message quotes nothing of
-            it: it goes into logs, and names and plates do not belong there.
+        InvalidInput: it is not a JSON list of faces and plates with all that ``RESULT`` says of such. The message
+            quotes nothing of it: it goes into logs, and names and plates do not belong there.
     """
     try:
         entities = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"ENTITIES: expected JSON, got something else ({error})") from error
     if not isinstance(entities, list):
         raise InvalidInput(f"ENTITIES: expected a JSON list, got {type(entities).__name__}")
     for index, entity in enumerate(entities):
         if not isinstance(entity, dict) or entity.get("type") not in ("face", "plate"):
             raise InvalidInput(f"ENTITIES: expected entries of type face or plate, got another at {index}")
-        box = entity.get("box")
-        numbers = [entity.get("score"), *(box if isinstance(box, list) else [])]
-        if len(numbers) != 5 or not all(isinstance(number, int | float) for number in numbers):
-            raise InvalidInput(f"ENTITIES: expected a score and a box of 4 numbers, got other values at {index}")
+        if expected := _lacks(entity):
+            raise InvalidInput(f"ENTITIES: expected {expected}, got other values at {index}")
     return entities
+
+
+def _lacks(entity: Mapping[str, Any]) -> str:
+    """What a face or plate should have and has not; empty if it has everything."""
+    box: Any = entity.get("box")
+    if not _is_score(entity.get("score")):
+        return "a score in [0, 1]"
+    if not _are_numbers(box, 4) or box[0] > box[2] or box[1] > box[3]:
+        return "a box of 4 numbers with x1 <= x2 and y1 <= y2"
+    if entity["type"] == "face":
+        identity = entity.get("identity")
+        known = isinstance(identity, dict) and isinstance(identity.get("name"), str)
+        if not (identity is None or (known and _is_number(identity.get("similarity")))):
+            return "an identity with a name and a similarity, or null"
+        return "" if _are_points(entity.get("landmarks"), NUM_LANDMARKS) else f"{NUM_LANDMARKS} landmarks"
+    if not (isinstance(entity.get("text"), str) and _is_score(entity.get("text_score"))):
+        return "a text and its score in [0, 1]"
+    return "" if _are_points(entity.get("corners"), 4) else "4 corners"
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a finite number, and one that a float can hold; true and false are none in JSON."""
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
+
+
+def _is_score(value: Any) -> bool:
+    return _is_number(value) and 0 <= value <= 1
+
+
+def _are_numbers(values: Any, count: int) -> bool:
+    return isinstance(values, list) and len(values) == count and all(map(_is_number, values))
+
+
+def _are_points(values: Any, count: int) -> bool:
+    return isinstance(values, list) and len(values) == count and all(_are_numbers(point, 2) for point in values)
 
 
 def _finite(tensors: Tensors, name: str, row: int) -> npt.NDArray[Any]:

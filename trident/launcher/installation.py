@@ -19,14 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import trident
-from trident.background import THREAD_LIMITS
+from trident.background import SERVER_VARIABLES
 from trident.errors import SetupError
 
 PACKAGE_ROOT = Path(trident.__file__).resolve().parent.parent
 """The folder that holds the ``trident`` package: the repository's root, or site-packages."""
 
 _WHEEL = "nvidia-pytriton"
-_MALLOC_ARENAS = "2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +47,8 @@ class Installation:
         if "site-packages" not in PACKAGE_ROOT.parts:
             env["PYTHONPATH"] = _joined(PACKAGE_ROOT, env.get("PYTHONPATH"))
         env["PYTHONDONTWRITEBYTECODE"] = "1"  # the bundled stub ignores it: see compile_models
-        # Models run side by side: threads inside each would fight for the same cores.
-        for variable in THREAD_LIMITS:
-            env.setdefault(variable, "1")
-        # Else malloc spreads Triton's hundreds of threads over 8 arenas a core, which keep what loading has freed.
-        env.setdefault("MALLOC_ARENA_MAX", _MALLOC_ARENAS)
+        for variable, value in SERVER_VARIABLES.items():
+            env.setdefault(variable, value)
         for folder in reversed(self.library_folders):
             env["LD_LIBRARY_PATH"] = _joined(folder, env.get("LD_LIBRARY_PATH"))
         return env

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-_HEAD = re.compile(r"^([IWEF])\d{4} \d\d:\d\d:\d\d\.\d+ \d+ (?:[\w.]+:\d+)?\] ?(.*)$", re.DOTALL)
+from trident.log_fields import split_fields
+
+_HEAD = re.compile(r"^([IWEF])\d{4} \d\d:\d\d:\d\d\.\d+ \d+ ([\w.]+:\d+)?\] ?(.*)$", re.DOTALL)
 _FAILED_LOAD = re.compile(r"failed to load '([^']+)'(?: version (\d+))?: (.*)", re.DOTALL)
 _PORT_TAKEN = re.compile(r"failed to start (\w+)[\w ]*: .*?(?:Socket '([^']+)'|in use)", re.DOTALL)
 _STATUS = re.compile(
@@ -30,6 +32,8 @@ _HARMLESS = (
     "DCGM unable to start",
     "Failed to initialize NVML",
     "Signal (15) received",
+    # Said of each model that is handed over whole: a canary's, and the one that refuses what comes while it is stopped.
+    "Failed to set config modification time: model_config_content_name_ is empty",
 )
 
 
@@ -51,6 +55,13 @@ class Entry:
     """The message; the line as it is where it has no head."""
     bare: bool = False
     """Whether the line has no head: Triton's words before its log is open, tables, and what a model prints."""
+    source: str = field(default="", compare=False, repr=False)
+    """File and line of Triton's code that wrote it, or of a model's; empty where the line does not say."""
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """The facts at its end that Trident's models write: see ``trident.log_fields``."""
+        return split_fields(self.text)[1]
 
     @property
     def worth_showing(self) -> bool:
@@ -67,13 +78,13 @@ def parse_line(line: str, previous: Level = Level.INFO) -> Entry:
     head = _HEAD.match(line)
     if head is None:
         return Entry(previous, line, bare=True)
-    text = head[2]
+    text = head[3]
     if text.startswith('"'):
         try:
             text = json.loads(text, strict=False)
         except ValueError:
             text = text.strip('"')
-    return Entry(Level(head[1]), text)
+    return Entry(Level(head[1]), text, source=head[2] or "")
 
 
 def reason(entries: list[Entry]) -> str:

@@ -21,7 +21,7 @@ import simplejpeg  # type: ignore[import-untyped]
 from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
 from trident.contract import DETAIL_SIDE, SCENE_SIDE
-from trident.errors import InvalidInput, SetupError
+from trident.errors import DamagedPicture, PictureTooLarge, SetupError, UnsupportedPicture
 from trident.preprocess.formats import Format, sniff
 from trident.preprocess.orientation import UPRIGHT, checked, read_orientation
 
@@ -119,10 +119,11 @@ def decode(encoded: bytes, limits: Limits) -> Decoded:
         limits: Checked against the header, before decoding.
 
     Raises:
-        InvalidInput: It is not such a file, too large, damaged, cut short, or of a kind that is not served.
+        InvalidInput: It is not such a file, too large, damaged, cut short, or of a kind that is not served; which of
+            these, its class says.
     """
     if len(encoded) > limits.max_bytes:
-        raise InvalidInput(
+        raise PictureTooLarge(
             f"IMAGE: expected at most {limits.max_bytes / _MEBI:g} MiB, got {len(encoded) / _MEBI:.1f} MiB"
         )
     return _DECODERS[sniff(encoded)](encoded, limits)
@@ -130,17 +131,17 @@ def decode(encoded: bytes, limits: Limits) -> Decoded:
 
 def _check_size(kind: Format, width: int, height: int, limits: Limits) -> None:
     if width < 1 or height < 1:
-        raise InvalidInput(f"IMAGE: expected at least 1 x 1 pixels, got a {kind} of {width} x {height}")
+        raise DamagedPicture(f"IMAGE: expected at least 1 x 1 pixels, got a {kind} of {width} x {height}")
     if width * height > limits.max_pixels:
-        raise InvalidInput(
+        raise PictureTooLarge(
             f"IMAGE: expected at most {limits.max_pixels / _MEGA:g} megapixels, got a {kind} of {width} x {height} "
             f"({width * height / _MEGA:.1f} megapixels)"
         )
 
 
-def _damaged(kind: Format, why: object) -> InvalidInput:
+def _damaged(kind: Format, why: object) -> DamagedPicture:
     sentence = " ".join(str(why).split()).rstrip(".") or type(why).__name__
-    return InvalidInput(f"IMAGE: expected a whole {kind}, got one that is cut short or damaged ({sentence[:200]})")
+    return DamagedPicture(f"IMAGE: expected a whole {kind}, got one that is cut short or damaged ({sentence[:200]})")
 
 
 def _shrink_factor(width: int, height: int) -> int:
@@ -237,7 +238,7 @@ _JPEG_ODDITIES = re.compile(
 def _decode_jpeg(encoded: bytes, limits: Limits) -> Decoded:
     header = _read_jpeg_header(encoded)
     if header.bits != 8:
-        raise InvalidInput(f"IMAGE: expected a JPEG with 8 bits a sample, got one with {header.bits}")
+        raise UnsupportedPicture(f"IMAGE: expected a JPEG with 8 bits a sample, got one with {header.bits}")
     _check_size(Format.JPEG, header.width, header.height, limits)
     # Such a file may hold any number of scans, each over the whole picture. 0xFFDA cannot occur inside a scan.
     if not header.one_scan and encoded.count(b"\xff\xda") > _MAX_JPEG_SCANS:
@@ -340,6 +341,8 @@ def _decode_webp(encoded: bytes, limits: Limits) -> Decoded:
 
 # PNG, BMP and TIFF --------------------------------------------------------------------------------------------------
 
+_BIG_TIFF = 43  # where others have 42; offsets are then of 64 bits
+_TIFF_BYTES = frozenset({1, 2, 7})  # types that Pillow leaves as one string of bytes: BYTE, ASCII and UNDEFINED
 _PNG_KEPT = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _INFLATED_FROM = 65_536  # bytes handed to zlib at a time: what it leaves over is copied
@@ -439,7 +442,29 @@ def _decode_bmp(encoded: bytes, limits: Limits) -> Decoded:
     return _decode_with_pillow(Format.BMP, BmpImagePlugin.BmpImageFile, encoded, limits)
 
 
+def _check_tiff_directory(encoded: bytes) -> None:
+    """Refuse a TIFF with more values than anybody writes, before Pillow makes Python objects of them.
+
+    A file of 64 MiB may name 16 million strips, which took Pillow minutes; one for each row of a picture is usual.
+    """
+    order, big = ("<" if encoded.startswith(b"II") else ">"), encoded[2] == _BIG_TIFF
+    entry = struct.Struct(order + ("HHQ8x" if big else "HHL4x"))  # tag, type, how many values
+    try:
+        (start,) = struct.unpack_from(order + ("Q" if big else "L"), encoded, 8 if big else 4)
+        (entries,) = struct.unpack_from(order + ("Q" if big else "H"), encoded, start)
+    except (struct.error, OverflowError):  # Pillow will say what is wrong
+        return
+    if entries > _MAX_CHUNKS:
+        raise _damaged(Format.TIFF, f"its directory has {entries} entries")
+    start += 8 if big else 2
+    directory = encoded[start : start + entry.size * entries]
+    for tag, kind, count in entry.iter_unpack(directory[: len(directory) // entry.size * entry.size]):
+        if count > _MAX_CHUNKS and kind not in _TIFF_BYTES:
+            raise _damaged(Format.TIFF, f"its tag {tag} has {count} values")
+
+
 def _decode_tiff(encoded: bytes, limits: Limits) -> Decoded:
+    _check_tiff_directory(encoded)
     return _decode_with_pillow(Format.TIFF, _Tiff, encoded, limits)
 
 
@@ -473,7 +498,7 @@ def _decode_with_pillow(
 def _check_bmp(image: BmpImagePlugin.BmpImageFile, encoded: bytes) -> None:
     # Pillow reads run lengths in Python, about a second for a mebibyte of them.
     if image.tile[0].codec_name == "bmp_rle" and len(encoded) > _MAX_RLE_BYTES:
-        raise InvalidInput(
+        raise PictureTooLarge(
             f"IMAGE: expected at most {_MAX_RLE_BYTES / _MEBI:g} MiB of run-length encoded BMP, "
             f"got {len(encoded) / _MEBI:.1f} MiB"
         )
@@ -482,9 +507,12 @@ def _check_bmp(image: BmpImagePlugin.BmpImageFile, encoded: bytes) -> None:
 def _check_tiff(image: _Tiff, limits: Limits) -> int:
     """Refuse what would cost more than its size lets expect, or leave a part black; give the orientation."""
     if image.info.get("compression") == "lzma":  # the file says how much memory its decoder takes
-        raise InvalidInput("IMAGE: expected a TIFF with a usual compression, got one with LZMA")
+        raise UnsupportedPicture("IMAGE: expected a TIFF with a usual compression, got one with LZMA")
     tags = image.tag_v2
     tile_width, tile_height = tags.get(TiffImagePlugin.TILEWIDTH, 1), tags.get(TiffImagePlugin.TILELENGTH, 1)
+    # Tags may be of any type: a text times a number would be that many texts.
+    if not (isinstance(tile_width, int) and isinstance(tile_height, int)):
+        raise _damaged(Format.TIFF, "the sides of its tiles are no whole numbers")
     if tile_width * tile_height > limits.max_pixels:
         raise _damaged(Format.TIFF, f"its tiles are {tile_width} x {tile_height} pixels")
     if image.tile[0].codec_name != "libtiff":
@@ -527,7 +555,7 @@ def _rgb(kind: Format, image: Image.Image) -> Pixels:
     if image.mode.startswith("I;16"):
         return _rgb_from_16_bit_grey(image)
     if image.mode in {"I", "F"}:
-        raise InvalidInput(
+        raise UnsupportedPicture(
             f"IMAGE: expected a {kind} with 8 or 16 bit unsigned samples, got 32 bit, signed or floating point ones, "
             "whose range nobody states"
         )
@@ -538,7 +566,7 @@ def _rgb(kind: Format, image: Image.Image) -> Pixels:
     if image.mode in {"LA", "PA", "RGBA"} or "transparency" in image.info:
         return _on_white(_with_alpha(image), factor)
     if image.mode not in {"1", "L", "P", "RGB", "RGBX", "YCbCr"}:
-        raise InvalidInput(f"IMAGE: expected a {kind} in RGB, grey, palette or CMYK, got one in {image.mode}")
+        raise UnsupportedPicture(f"IMAGE: expected a {kind} in RGB, grey, palette or CMYK, got one in {image.mode}")
     return _shrunk(image.convert("RGB"), factor)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from enum import StrEnum
 
-from trident.errors import InvalidInput
+from trident.errors import UnknownFormat
 
 ACCEPTED = "JPEG, PNG, WebP, BMP or TIFF"
 
@@ -61,13 +61,13 @@ def sniff(encoded: bytes) -> Format:
     """The format of an encoded picture, told by its first bytes.
 
     Raises:
-        InvalidInput: It is empty or of a format that is not served; the message names what was sent.
+        UnknownFormat: It is empty or of a format that is not served; the message names what was sent.
 
     >>> sniff(b"BM" + bytes(12) + b"(" + bytes(50))
     <Format.BMP: 'BMP'>
     """
     if not encoded:
-        raise InvalidInput(f"IMAGE: expected an encoded picture ({ACCEPTED}), got no bytes")
+        raise UnknownFormat(f"IMAGE: expected an encoded picture ({ACCEPTED}), got no bytes")
     if encoded.startswith(b"\xff\xd8\xff"):
         return Format.JPEG
     if encoded.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -79,7 +79,7 @@ def sniff(encoded: bytes) -> Format:
     # "BM" alone also begins ordinary text.
     if encoded.startswith(b"BM") and int.from_bytes(encoded[14:18], "little") in _BMP_HEADER_SIZES:
         return Format.BMP
-    raise InvalidInput(f"IMAGE: expected {ACCEPTED}, got {_name_of(encoded)}")
+    raise UnknownFormat(f"IMAGE: expected {ACCEPTED}, got {_name_of(encoded)}")
 
 
 def _name_of(encoded: bytes) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Mapping
 from functools import cached_property
 
 from trident.contract import CANDIDATE, ENSEMBLE, RECOGNIZER
 from trident.entities.gallery import Gallery, Snapshot
 from trident.entities.local import read_limits, read_settings
+from trident.entities.sealing import KEY_VARIABLE
 from trident.rollout import canary, canary_watch, shadow
 from trident.rollout.all_limits import AllLimits
 from trident.rollout.canary_record import older
@@ -19,7 +21,7 @@ from trident.rollout.options import Options
 from trident.rollout.plan import Plan
 from trident.rollout.preflight import examine
 from trident.rollout.report import write_report
-from trident.rollout.served_gallery import served_gallery_url
+from trident.rollout.served_gallery import served_gallery_keys, served_gallery_url
 from trident.rollout.serving import ServerLost, Serving, ServingError, Tensors, analyze
 from trident.rollout.shadow_result import ShadowResult
 from trident.rollout.soundness import unsound, versions_of
@@ -59,6 +61,7 @@ class LiveChecks:
             plan.after,
             plan.targets,
             gallery_url=self._gallery_url(plan),
+            gallery_keys=self._gallery_keys(plan),
             limits=self._limits.preflight,
         )
         if not found.passed:
@@ -177,9 +180,13 @@ class LiveChecks:
         return answer
 
     def _gallery(self, plan: Plan) -> Snapshot:
-        with Gallery(self._gallery_url(plan)) as gallery:
+        with Gallery(self._gallery_url(plan), keys=self._gallery_keys(plan)) as gallery:
             return gallery.snapshot()
 
     def _gallery_url(self, plan: Plan) -> str | None:
         """The operator's word, else the gallery of the processes that serve, else what a process here would take."""
         return self._options.gallery_url or served_gallery_url(self._repository.path, plan.before[RECOGNIZER])
+
+    def _gallery_keys(self, plan: Plan) -> str | None:
+        """Those of this process, else those of the processes that serve."""
+        return os.environ.get(KEY_VARIABLE) or served_gallery_keys(self._repository.path, plan.before[RECOGNIZER])

@@ -14,8 +14,11 @@ OK, INVALID_ARG, CANCELLED, UNAVAILABLE, INTERNAL = "OK", "INVALID_ARG", "CANCEL
 _SIGNS = (
     # Preprocess begins every sentence about a caller's picture with the tensor's name.
     (INVALID_ARG, re.compile(r"^(in ensemble '[^']*', )?(picture \d+ of \d+: )?IMAGE: ")),
-    # Its queue's own, and what any model says to a call once the server is stopping.
-    (UNAVAILABLE, re.compile(r"(Exceeds maximum queue size|Request timeout expired)$|Server not ready")),
+    # Its queue's own, its gate's, and what any model says to a call once the server is stopping.
+    (
+        UNAVAILABLE,
+        re.compile(r"(Exceeds maximum queue size|Request timeout expired|ask again later)$|Server not ready"),
+    ),
     (CANCELLED, re.compile(r"the request was cancelled$")),
 )
 

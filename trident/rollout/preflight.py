@@ -34,6 +34,7 @@ def examine(
     targets: Mapping[str, int],
     *,
     gallery_url: str | None = None,
+    gallery_keys: str | None = None,
     limits: PreflightLimits | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Examination:
@@ -45,6 +46,7 @@ def examine(
         after: What is to serve.
         targets: What was asked for.
         gallery_url: The gallery's database; None for the recognizer's own, or the default.
+        gallery_keys: The keys of an encrypted gallery; None for those of this process's environment.
         limits: What a version may take.
         tell: Told what is looked at, in a few words.
 
@@ -52,7 +54,9 @@ def examine(
         One finding a check; nothing that is wrong with a version raises.
     """
     limits = limits or PreflightLimits()
-    findings = _findings(repository, before, after, targets, gallery_url=gallery_url, limits=limits, tell=tell)
+    findings = _findings(
+        repository, before, after, targets, gallery=(gallery_url, gallery_keys), limits=limits, tell=tell
+    )
     return Examination(tuple(findings))
 
 
@@ -62,7 +66,7 @@ def _findings(
     after: Release,
     targets: Mapping[str, int],
     *,
-    gallery_url: str | None,
+    gallery: tuple[str | None, str | None],
     limits: PreflightLimits,
     tell: Callable[[str], None],
 ) -> Iterator[Finding]:
@@ -88,7 +92,7 @@ def _findings(
     yield from examine_fit(repository, before, after)
     for change in changes:
         if change.component == EMBEDDER:
-            yield from examine_gallery(repository, configs.get(RECOGNIZER), change, gallery_url)
+            yield from examine_gallery(repository, configs.get(RECOGNIZER), change, *gallery)
     yield from _room(repository, changes, limits.free_mib)
 
 

@@ -16,7 +16,11 @@ from trident.rollout.release import Change
 
 
 def examine_gallery(
-    repository: Path, recognizer: ModelConfig | None, change: Change, gallery_url: str | None
+    repository: Path,
+    recognizer: ModelConfig | None,
+    change: Change,
+    gallery_url: str | None,
+    gallery_keys: str | None = None,
 ) -> Iterator[Finding]:
     """Embeddings of two networks are never compared, so whoever is enrolled with the old alone would be a stranger.
 
@@ -27,6 +31,7 @@ def examine_gallery(
         gallery_url: The gallery's database, as ``served_gallery.served_gallery_url`` finds it or the operator names it.
             None for the one that the configuration names, else what this process would look at, which need not be
             the server's.
+        gallery_keys: The keys of an encrypted one; None for those of this process's environment.
     """
     component, version = change.component, change.after
     try:
@@ -41,7 +46,7 @@ def examine_gallery(
         return
     url = gallery_url or ("" if recognizer is None else string_parameters(recognizer).get("gallery_url", ""))
     try:
-        with Gallery(url) as gallery:
+        with Gallery(url, keys=gallery_keys) as gallery:
             place = str(gallery)
             people = len(gallery.people())
             missing = gallery_ready_for(gallery, old, new)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,15 +10,13 @@ from typing import Any
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from trident.errors import SetupError
-from trident.layout import RECORD_FILE
 from trident.model_config import network_file
 from trident.rollout.findings import Finding, Verdict
 from trident.rollout.preflight_limits import PreflightLimits
 from trident.rollout.record import read_record
 from trident.rollout.release import Change
 from trident.rollout.trial import Subject, Trial, config_json, try_network
-
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+from trident.verification import again, record_problems
 
 
 def examine_network(
@@ -57,32 +53,8 @@ def examine_network(
 
 
 def _record_problems(change: Change, file: Path, record: dict[str, Any]) -> Iterator[Finding]:
-    component, version = change.component, change.after
-    place = f"{component} {version}: {file.parent / RECORD_FILE}"
-    for key, expected in (("component", component), ("version", version)):
-        if record.get(key) != expected:
-            sentence = f"{place}: {key}: expected {expected}, got {record.get(key)!r}: the folder was copied or renamed"
-            yield _refused(change, "record", f"{sentence}; {_again(change, record)}")
-    digest = record.get("digest")
-    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
-        sentence = f"{place}: digest: expected sha256:<64 hexadecimal digits>, got {digest!r}"
-        yield _refused(change, "record", f"{sentence}; {_again(change, record)}")
-    size = record.get("bytes", file.stat().st_size)
-    if size != file.stat().st_size:
-        sentence = f"{component} {version}: {file}: expected {size} bytes, its record's, got {file.stat().st_size}"
-        yield _refused(change, "files", f"{sentence}: it is cut off or was replaced; {_again(change, record)}")
-        return
-    try:
-        with file.open("rb") as stream:
-            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as exc:
-        yield _refused(change, "files", f"{component} {version}: {file}: cannot be read ({exc.strerror})")
-        return
-    if sha256 != record.get("sha256"):
-        sentence = (
-            f"{component} {version}: SHA-256 of {file}: expected {record.get('sha256')}, its record's, got {sha256}"
-        )
-        yield _refused(change, "files", f"{sentence}; {_again(change, record)}")
+    for check, sentence in record_problems(change.component, change.after, file, record):
+        yield _refused(change, check, f"{sentence}; {_again(change, record)}")
 
 
 def _classes(repository: Path, config: ModelConfig, change: Change, record: dict[str, Any]) -> Iterator[Finding]:
@@ -174,12 +146,4 @@ def _refused(change: Change, check: str, sentence: str, facts: dict[str, Any] | 
 
 
 def _again(change: Change, record: Mapping[str, Any] | None = None) -> str:
-    """What to do about a version that is not whole."""
-    component, version = change.component, change.after
-    published = f"`python -m export {component}={version}`"
-    own = f"`python -m export.own {component} {version} … --replace`"
-    if record and "own" in record:
-        return f"write it again: {own}"
-    if record and "recipe" in record:
-        return f"write it again: {published}"
-    return f"write it again: {published}, or {own} for a network of your own"
+    return again(change.component, change.after, record)

@@ -12,6 +12,7 @@ from sqlalchemy.exc import ArgumentError
 
 from trident.contract import RECOGNIZER
 from trident.entities.gallery import URL_VARIABLE
+from trident.entities.sealing import KEY_VARIABLE
 from trident.errors import SetupError
 from trident.model_config import CONFIG_NAME, read_config, string_parameters
 from trident.rollout.memory import processes_of
@@ -40,6 +41,22 @@ def served_gallery_url(repository: Path, version: int) -> str | None:
             folder = Path(f"/proc/{pid}")
             return _resolved(named, _environment(folder), (folder / "cwd").readlink())
     return named or None
+
+
+def served_gallery_keys(repository: Path, version: int) -> str | None:
+    """The keys that a version of the entity recognizer opens its gallery with: ``TRIDENT_GALLERY_KEY`` as it has it.
+
+    Args:
+        repository: The model repository.
+        version: The recognizer version that serves.
+
+    Returns:
+        As ``Gallery`` takes them, and secret; None where it has none, or that cannot be known.
+    """
+    for pid in processes_of(repository, RECOGNIZER, version):
+        with contextlib.suppress(OSError):  # it has ended, or is somebody else's
+            return _environment(Path(f"/proc/{pid}")).get(KEY_VARIABLE) or None
+    return None
 
 
 def _environment(process: Path) -> dict[str, str]:

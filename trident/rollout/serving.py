@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -17,8 +18,10 @@ from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedO
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tritonclient.utils import InferenceServerException
 
+from trident.access.keys import GRPC_HEADER, KEY_ADVICE, admin_headers
+from trident.admission.gate import LATER
 from trident.contract import ENSEMBLE, MODELS
-from trident.errors import TridentError
+from trident.errors import SetupError, TridentError
 from trident_client.errors import is_restricted, lost_connection
 from trident_client.settings import TLS, Retries, address, checked_headers
 from trident_client.transport import channel_credentials, channel_options
@@ -29,6 +32,10 @@ READY = "READY"
 """Triton's word for a version that answers."""
 UNAVAILABLE = "UNAVAILABLE"
 """Its word for a version that is not in memory."""
+CLOSED = "TRIDENT_CLOSED"
+"""Parameter of the model that refuses all requests in the place of the served one while the server is being stopped."""
+STOPPING = "the server is being stopped"
+"""What that model says to each of them."""
 
 _QUESTION_S = 20.0
 _LOAD_S = 300.0
@@ -40,8 +47,11 @@ _DRAINING_S = 10.0
 _DRAINED_S = 1.0
 """How long a server that is being stopped may take from there to its end."""
 _LOOK_S = 0.05
+_CONTROL = frozenset(("get_model_repository_index", "get_model_config", "load_model", "unload_model"))
+"""Calls that a server may answer only to the holders of its admin key."""
 
-_BUSY = "exceeds maximum queue size"
+_BUSY = ("exceeds maximum queue size", LATER)
+"""What a server says that has too much to do, and therefore lives."""
 _NOT_THERE = ("no available versions", "is not available")
 """Triton's words, in ``NOT_FOUND`` and ``INVALID_ARGUMENT``, for a model that it knows and does not serve."""
 
@@ -149,23 +159,40 @@ class TritonServing:
     Args:
         url: ``host:port`` of the gRPC port, or what else ``trident_client.settings.address`` understands; None stands
             for the variable ``TRIDENT_URL``, else 127.0.0.1:8001.
-        headers: Sent with every call, for example a key for restricted protocols.
+        headers: Sent with every call. Those that control the server also get its admin key, where it is known here: see
+            ``trident.access.keys``.
         tls: Encryption and, with a certificate, mutual TLS. A ``grpcs://`` URL is encrypted without it too.
+        admin_key_file: Where the key is; None for where it usually is.
+        question_s: Deadline of what only asks, in seconds; None for the usual one, so for the others.
+        load_s: Deadline of loading and unloading.
+        answer_s: Deadline of an inference.
 
     Raises:
         SettingsError: The URL, a certificate or a header cannot be used.
     """
 
     def __init__(
-        self, url: str | None = None, *, headers: Mapping[str, str] | None = None, tls: TLS | None = None
+        self,
+        url: str | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        tls: TLS | None = None,
+        admin_key_file: Path | None = None,
+        question_s: float | None = None,
+        load_s: float | None = None,
+        answer_s: float | None = None,
     ) -> None:
+        self._question_s, self._load_s, self._answer_s = question_s, load_s, answer_s
         where = address(url)
         self._url = where.target
         self._headers = dict(checked_headers(headers))
         self._closed = False
+        credentials = channel_credentials(where, tls)
+        self._encrypted = credentials is not None
+        self._key_file = admin_key_file
         self._client = InferenceServerClient(
             where.target,
-            creds=channel_credentials(where, tls),
+            creds=credentials,
             # Each call once: what fails is to be seen.
             channel_args=channel_options(where, tls, Retries(attempts=1)),
         )
@@ -187,6 +214,10 @@ class TritonServing:
     def url(self) -> str:
         """See ``Serving``."""
         return self._url
+
+    def live(self) -> bool:
+        """Whether the server answers, and is not about to end."""
+        return self._life() is _Life.GOES_ON
 
     def ready(self, model: str, version: int | None = None) -> bool:
         """See ``Serving``."""
@@ -217,17 +248,17 @@ class TritonServing:
 
     def load(self, model: str, config: ModelConfig | None = None, files: Mapping[str, bytes] | None = None) -> None:
         """See ``Serving``. A server that is being stopped lets the ensemble go first, and is not made to load it."""
-        if model == ENSEMBLE and self._is_let_go() and self._drains():
+        if model == ENSEMBLE and (self._refuses_all() or (self._is_let_go() and self._drains())):
             raise self._draining("UNAVAILABLE")
         text = None
         if config is not None:
             text = json.dumps(json_format.MessageToDict(config, preserving_proto_field_name=True))
         named = {f"file:{path}": content for path, content in files.items()} if files else None
-        self._ask("load_model", model, config=text, files=named, timeout_s=_LOAD_S)
+        self._ask("load_model", model, config=text, files=named, timeout_s=self._load_s or _LOAD_S)
 
     def unload(self, model: str) -> None:
         """See ``Serving``."""
-        self._ask("unload_model", model, timeout_s=_LOAD_S)
+        self._ask("unload_model", model, timeout_s=self._load_s or _LOAD_S)
 
     def statistics(self, model: str, version: int | None = None) -> Statistics:
         """See ``Serving``."""
@@ -258,14 +289,14 @@ class TritonServing:
             inputs.append(tensor)
         names = list(outputs) if outputs is not None else [output.name for output in spec.outputs]
         wanted = [InferRequestedOutput(name) for name in names]
-        result = self._ask("infer", model, inputs, _text(version), wanted, timeout_s=ANSWER_S)
+        result = self._ask("infer", model, inputs, _text(version), wanted, timeout_s=self._answer_s or ANSWER_S)
         return {name: result.as_numpy(name) for name in names}
 
-    def _ask(self, method: str, *arguments: Any, timeout_s: float = _QUESTION_S, **named: Any) -> Any:
+    def _ask(self, method: str, *arguments: Any, timeout_s: float | None = None, **named: Any) -> Any:
         if self._closed:
             raise self._is_closed()
         try:
-            return self._call(method, *arguments, **named, timeout_s=timeout_s)
+            return self._call(method, *arguments, **named, timeout_s=timeout_s or self._question_s or _QUESTION_S)
         except InferenceServerException as exc:
             raise self._own(exc, str(arguments[0]) if arguments else "") from exc
         except ValueError as exc:
@@ -274,7 +305,16 @@ class TritonServing:
             raise
 
     def _call(self, method: str, *arguments: Any, timeout_s: float, **named: Any) -> Any:
-        return getattr(self._client, method)(*arguments, **named, headers=self._headers, client_timeout=timeout_s)
+        headers = self._headers_of(method)
+        return getattr(self._client, method)(*arguments, **named, headers=headers, client_timeout=timeout_s)
+
+    def _headers_of(self, method: str) -> dict[str, str]:
+        if method not in _CONTROL or GRPC_HEADER in self._headers:
+            return self._headers
+        try:
+            return {**self._headers, **admin_headers(self._url, encrypted=self._encrypted, named=self._key_file)}
+        except SetupError as exc:
+            raise ServingError(str(exc), "UNAUTHENTICATED") from exc
 
     def _own(self, exc: InferenceServerException, model: str) -> ServingError:
         """The most specific error for what a call has failed with."""
@@ -283,14 +323,16 @@ class TritonServing:
             return self._is_closed()
         if (reason := lost_connection(code, message)) is not None:
             return self._lost(code, reason)
+        if code == "UNAVAILABLE" and STOPPING in message:
+            return self._draining(code)
         not_there = code in ("NOT_FOUND", "INVALID_ARGUMENT") and any(words in message for words in _NOT_THERE)
-        says_more = code == "UNAVAILABLE" and (_BUSY in message.lower() or is_restricted(message))
+        says_more = code == "UNAVAILABLE" and (any(word in message.lower() for word in _BUSY) or is_restricted(message))
         if not_there or (code in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED") and not says_more):
             if (lost := self._end(code)) is not None:
                 return lost
             if not_there and model == ENSEMBLE and self._drains():
                 return self._draining(code)
-        return ServingError(message, code)
+        return ServingError(f"{message}; {KEY_ADVICE}" if is_restricted(message) else message, code)
 
     def _end(self, code: str) -> ServerLost | None:
         """Whether, after an answer that leaves it open, the server has ended, or is about to."""
@@ -301,7 +343,8 @@ class TritonServing:
 
     def _life(self) -> _Life:
         try:
-            return _Life.GOES_ON if self._call("is_server_live", timeout_s=_LIVE_S) else _Life.STOPS
+            live = self._call("is_server_live", timeout_s=min(_LIVE_S, self._question_s or _LIVE_S))
+            return _Life.GOES_ON if live else _Life.STOPS
         except InferenceServerException as exc:
             code, message = _code(exc), exc.message() or ""
             if lost_connection(code, message) is not None or code in ("DEADLINE_EXCEEDED", "CANCELLED"):
@@ -310,6 +353,10 @@ class TritonServing:
             return _Life.STOPS if code == "UNAVAILABLE" and not is_restricted(message) else _Life.GOES_ON
         except ValueError:  # closed meanwhile, here
             return _Life.GOES_ON
+
+    def _refuses_all(self) -> bool:
+        """Whether a model that refuses all requests stands in for the ensemble: the server is being stopped."""
+        return self._ensemble_state() == READY and CLOSED in self.config(ENSEMBLE).parameters
 
     def _is_let_go(self) -> bool:
         return self._ensemble_state() in ("UNLOADING", "UNLOADED")

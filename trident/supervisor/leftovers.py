@@ -24,17 +24,25 @@ _LOCK = "lock"
 _PREFIX = "trident-"
 
 
-def stub_processes(name: str) -> list[int]:
-    """Process ids of the Python backend's stubs that belong to the server ``name``."""
-    found = []
+def stub_commands(name: str) -> dict[int, list[str]]:
+    """The command lines of the Python backend's stubs that belong to the server ``name``, by process id.
+
+    One that has ended is left out, also while its parent has not taken notice.
+    """
+    found = {}
     for folder in Path("/proc").iterdir():
         if not folder.name.isdecimal():
             continue
         with contextlib.suppress(OSError):  # it has ended meanwhile
-            arguments = (folder / "cmdline").read_bytes().split(b"\0")
-            if arguments[0].endswith(STUB.encode()) and any(a.startswith(name.encode()) for a in arguments[1:]):
-                found.append(int(folder.name))
+            command = [word.decode(errors="replace") for word in (folder / "cmdline").read_bytes().split(b"\0")]
+            if command[0].endswith(STUB) and any(word.startswith(name) for word in command[1:]):
+                found[int(folder.name)] = command
     return found
+
+
+def stub_processes(name: str) -> list[int]:
+    """Process ids of the Python backend's stubs that belong to the server ``name``."""
+    return list(stub_commands(name))
 
 
 def shared_memory_files(name: str) -> list[Path]:

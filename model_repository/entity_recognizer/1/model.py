@@ -17,12 +17,15 @@ from trident.component_digest import digest_of_component
 from trident.contract import ENTITY_PROVENANCE_ORDER, MODELS
 from trident.entities.called_networks import read_networks
 from trident.entities.gallery import Gallery, GalleryWatcher, ensure_outside
+from trident.entities.gallery_metrics import GalleryLook
 from trident.entities.pictures import Pictures
 from trident.entities.recognizer import recognize
 from trident.entities.settings import Settings
 from trident.entities.types import entities_to_json
 from trident.errors import InvalidInput, SetupError
+from trident.log_fields import Sparingly, with_fields
 from trident.provenance import Provenance, pack
+from trident.triton_metrics import Meter
 
 PARALLEL_CALLS = 32
 # What Triton says to a call from inside once it has been told to stop; its code gets lost on the way here.
@@ -34,6 +37,7 @@ class NetworkError(Exception):
 
     def __init__(self, network, version, error):
         super().__init__(f"{network} version {version}: {error.message()}")
+        self.network = network
         self.code = error.code()
 
 
@@ -63,6 +67,8 @@ class TritonPythonModel:
         try:
             self._settings = Settings.from_parameters(parameters, read_networks(folder))
             own_digest = digest_of_component("entity_recognizer", folder)
+            gallery = Gallery(self._settings.gallery_url)
+            ensure_outside(gallery, Path(args["model_repository"]).parent)
         except SetupError as error:
             raise pb_utils.TritonModelException(str(error)) from error
         self._own_provenance = pack(Provenance(int(args["model_version"]), own_digest))
@@ -71,10 +77,11 @@ class TritonPythonModel:
         self._logger.handlers = [TritonLog()]
         self._logger.propagate = False
 
-        gallery = Gallery(self._settings.gallery_url)
-        ensure_outside(gallery, Path(args["model_repository"]).parent)
         self._watcher = GalleryWatcher(gallery, seconds=self._settings.gallery_poll_seconds, logger=self._logger)
         self._told_about = None
+        self._sparingly = Sparingly()
+        self._meter = Meter(pb_utils, look=GalleryLook(self._watcher), logger=self._logger)
+        self._meter.start()
 
         # One loop for the model's whole life; its threads wait for the networks.
         self._loop = asyncio.new_event_loop()
@@ -85,6 +92,7 @@ class TritonPythonModel:
 
     def finalize(self):
         give_way()
+        self._meter.stop()
         self._watcher.stop()
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
@@ -93,8 +101,10 @@ class TritonPythonModel:
         # All requests at once: while one waits for a network, the others go on.
         answers = await asyncio.gather(*map(self._answer, requests), return_exceptions=True)
         return [
-            pb_utils.InferenceResponse(error=self._to_error(answer)) if isinstance(answer, BaseException) else answer
-            for answer in answers
+            pb_utils.InferenceResponse(error=self._to_error(answer, request.request_id()))
+            if isinstance(answer, BaseException)
+            else answer
+            for request, answer in zip(requests, answers, strict=True)
         ]
 
     async def _answer(self, request):
@@ -147,14 +157,20 @@ class TritonPythonModel:
                 )
         return snapshot.match(embeddings, network, self._settings.identity_threshold)
 
-    def _to_error(self, failure):
+    def _note(self, level, message, request_id, failure=None, **facts):
+        if (left_out := self._sparingly.may_say()) is not None:
+            facts |= {"component": "entity_recognizer", "request_id": request_id, "left_out": left_out or ""}
+            self._logger.log(level, with_fields(message, **facts), exc_info=failure)
+
+    def _to_error(self, failure, request_id):
         if isinstance(failure, NetworkError):
             if STOPPING in str(failure):
                 return pb_utils.TritonError(f"{failure}: it is stopping", pb_utils.TritonError.UNAVAILABLE)
+            self._note(logging.WARNING, "a network failed", request_id, network=failure.network)
             return pb_utils.TritonError(str(failure), failure.code)
         if isinstance(failure, InvalidInput):
             return pb_utils.TritonError(str(failure), pb_utils.TritonError.INVALID_ARG)
         if isinstance(failure, RequestCancelled):
             return pb_utils.TritonError("the request was cancelled", pb_utils.TritonError.CANCELLED)
-        self._logger.error("a request failed", exc_info=failure)
+        self._note(logging.ERROR, "a request failed", request_id, failure)
         return pb_utils.TritonError(f"entity_recognizer: {failure!r}", pb_utils.TritonError.INTERNAL)

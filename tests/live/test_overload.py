@@ -1,0 +1,155 @@
+"""More than a server can answer: every request ends, in an answer or a refusal, and afterwards all is as before.
+
+On a server of its own, which the other tests need not care about.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+import pytest
+import tritonclient.grpc as grpcclient
+from tritonclient.grpc import service_pb2
+
+from benchmarks.served import own_server
+from benchmarks.transport import METHOD
+from tests.asking import analyze, eventually
+from trident.admission import Endpoint, Sample, parse
+from trident.contract import COMPONENTS
+from trident.launcher import TritonServer
+from trident_client.wire import analyze_request
+
+DEADLINE_S = 40.0
+SLACK_S = 10.0
+AT_ONCE = (60, 120, 240, 480)
+"""How many fit depends on the machine's pace: the number grows until some are refused."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    with own_server(tmp_path_factory.mktemp("overload")) as running:
+        yield running
+        assert running.running, running.failure()
+
+
+@pytest.fixture
+def queues(server: TritonServer) -> Callable[[], Sample]:
+    """``queues()``: where requests wait now."""
+    endpoint = Endpoint(port=server.ports["metrics"], answer_s=SLACK_S)
+
+    def look() -> Sample:
+        found = parse(endpoint.lines(), COMPONENTS)
+        assert found is not None
+        return found
+
+    return look
+
+
+Ended = tuple[str, str, float]
+"""Code, message and seconds of a request."""
+
+
+async def ask_at_once(url: str, request: bytes, count: int) -> list[Ended]:
+    """What becomes of requests that are all sent at once."""
+    async with grpc.aio.insecure_channel(url) as channel:
+        call = channel.unary_unary(METHOD, None, service_pb2.ModelInferResponse.FromString)
+
+        async def one() -> tuple[str, str, float]:
+            begun = time.monotonic()
+            try:
+                await call(request, timeout=DEADLINE_S)
+            except grpc.RpcError as error:
+                return error.code().name, error.details() or "", time.monotonic() - begun
+            return "OK", "", time.monotonic() - begun
+
+        return await asyncio.gather(*(one() for _ in range(count)))
+
+
+def golden(server: TritonServer, picture: bytes) -> dict[str, Any]:
+    with grpcclient.InferenceServerClient(server.grpc_url) as client:
+        return analyze(client, picture)[0]
+
+
+def request_of(picture: bytes) -> bytes:
+    return bytes(analyze_request(picture, request_id="", tensors=False).SerializeToString())
+
+
+def test_a_burst_is_answered_or_refused_at_once(
+    server: TritonServer, queues: Callable[[], Sample], photo: Callable[[str], bytes]
+) -> None:
+    picture = photo("chelsea.png")
+    before = golden(server, picture)
+    most = 0
+
+    async def burst(count: int) -> list[Ended]:
+        nonlocal most
+        asked = asyncio.create_task(ask_at_once(server.grpc_url, request_of(picture), count))
+        while not asked.done():
+            most = max(most, (await asyncio.to_thread(queues)).behind)
+            await asyncio.sleep(0.1)
+        return await asked
+
+    for count in AT_ONCE:
+        ended = asyncio.run(burst(count))
+        codes = Counter(code for code, _, _ in ended)
+        assert set(codes) <= {"OK", "UNAVAILABLE"}, [message for _, message, _ in ended]
+        assert max(seconds for _, _, seconds in ended) < DEADLINE_S + SLACK_S
+        if codes["UNAVAILABLE"]:
+            break
+
+    assert codes["OK"] > 0
+    assert codes["UNAVAILABLE"] > 0
+    refusals = {message for code, message, _ in ended if code == "UNAVAILABLE"}
+    assert all(message.endswith(("ask again later", "Exceeds maximum queue size")) for message in refusals), refusals
+    assert any("too many requests: " in message for message in refusals), refusals
+    # Each of the two instances of preprocess may let in as many as may wait.
+    assert most < count, "nothing was held off"
+    assert golden(server, picture) == before
+
+
+def test_requests_whose_callers_have_gone_are_not_worked_on(
+    server: TritonServer, queues: Callable[[], Sample], photo: Callable[[str], bytes]
+) -> None:
+    picture = photo("chelsea.png")
+    before = golden(server, picture)
+    count, done = 40, queues().done
+
+    async def leave() -> None:
+        asked = asyncio.create_task(ask_at_once(server.grpc_url, request_of(picture), count))
+        while queues().done == done:  # the first ones have been answered: the others wait, or are worked on
+            await asyncio.sleep(0.02)
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+
+    asyncio.run(leave())
+
+    assert eventually(lambda: (found := queues()).queued == found.behind == 0, SLACK_S * 4)
+    assert queues().done - done < count * 3 / 4
+    assert server.running, server.failure()
+    assert golden(server, picture) == before
+
+
+def test_whoever_has_little_time_is_refused_and_others_wait(
+    server: TritonServer, photo: Callable[[str], bytes]
+) -> None:
+    """Triton's parameter ``timeout``, in microseconds."""
+    picture = photo("chelsea.png")
+    hurried = analyze_request(picture, request_id="", tensors=False)
+    hurried.parameters["timeout"].int64_param = 1000
+
+    async def both() -> tuple[list[Ended], list[Ended]]:
+        patient = asyncio.create_task(ask_at_once(server.grpc_url, request_of(picture), 10))
+        await asyncio.sleep(0.3)
+        return await ask_at_once(server.grpc_url, hurried.SerializeToString(), 4), await patient
+
+    in_a_hurry, patient = asyncio.run(both())
+
+    assert {code for code, _, _ in patient} == {"OK"}
+    assert {code for code, _, _ in in_a_hurry} == {"UNAVAILABLE"}, in_a_hurry
+    messages = [message for _, message, _ in in_a_hurry]
+    assert all("Request timeout expired" in message or "half of the 0.001 s" in message for message in messages)

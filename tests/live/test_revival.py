@@ -1,0 +1,351 @@
+"""``trident serve`` brings back what dies or hangs, tells whether it answers, and is stopped gently."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import tritonclient.grpc as grpcclient
+from tritonclient.utils import InferenceServerException
+
+from tests.asking import PHOTOS, Answer, analyze, eventually
+from tests.tiny_trident import write_repository
+from trident.rollout.serving import STOPPING
+from trident.supervisor import leftovers, processes
+from trident.supervisor.processes import Stub
+
+TRIDENT = Path(sys.executable).parent / "trident"
+PORTS = ("--grpc-port=0", "--http-port=0", "--metrics-port=0", "--health-port=0")
+PATIENCE_S = 60.0
+"""For what takes a few seconds on a machine that has nothing else to do."""
+
+HANGING = """
+import os
+import time
+
+_execute = TritonPythonModel.execute
+
+
+def _hanging(self, requests):
+    while os.path.exists({flag!r}):
+        time.sleep(0.05)
+    return _execute(self, requests)
+
+
+TritonPythonModel.execute = _hanging
+"""
+
+
+class Served:
+    """``trident serve`` as a process of its own."""
+
+    def __init__(self, repository: Path, home: Path, *options: str) -> None:
+        self.repository = repository.resolve()
+        environment = {
+            "TRIDENT_GALLERY_URL": f"sqlite:///{home / 'gallery.db'}",
+            "XDG_STATE_HOME": str(home / "state"),
+        }
+        self.process = subprocess.Popen(
+            [TRIDENT, "serve", f"--model-repository={repository}", *PORTS, *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **environment},
+        )
+        assert self.process.stdout
+        assert self.process.stderr
+        self.said: list[str] = []
+        self.names: set[str] = set()
+        """The names of its server, which a restart changes."""
+        self._reader = threading.Thread(target=self._read, args=(self.process.stderr,))
+        self._reader.start()
+        line = self.process.stdout.readline()
+        grpc = re.search(r"gRPC ([^\s,;]+)", line)
+        health = re.search(r"health http://([^\s,;]+)", line)
+        if grpc is None or health is None:
+            self.stop()
+        assert grpc, self.said
+        assert health, self.said
+        self.grpc_url, self.health_url = grpc[1], health[1]
+
+    def _read(self, lines: Any) -> None:
+        for line in lines:
+            self.said.append(line.rstrip("\n"))
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.process.terminate()
+        code = self.process.wait(timeout=120)
+        self._reader.join()
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
+        return code
+
+    def get(self, path: str) -> tuple[int, Any]:
+        connection = http.client.HTTPConnection(self.health_url, timeout=10)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+        finally:
+            connection.close()
+
+    @property
+    def ready(self) -> bool:
+        return self.get("/v2/models/trident/ready")[0] == 200
+
+    @property
+    def status(self) -> dict[str, Any]:
+        status: dict[str, Any] = self.get("/status")[1]
+        return status
+
+    def happened(self, kind: str) -> list[str]:
+        return [event["sentence"] for event in self.status["events"] if event["kind"] == kind]
+
+    @property
+    def triton(self) -> psutil.Process:
+        (guard,) = psutil.Process(self.process.pid).children()
+        (triton,) = (child for child in guard.children() if child.name() == "tritonserver")
+        return triton
+
+    @property
+    def name(self) -> str:
+        match = re.search(r"shm-region-prefix-name=(\S+)", " ".join(self.triton.cmdline()))
+        assert match
+        return match[1]
+
+    def stubs(self, model: str) -> list[Stub]:
+        return [s for s in processes.stubs_of(self.name, self.repository).values() if s.model == model]
+
+    def ask(self) -> Answer:
+        with grpcclient.InferenceServerClient(self.grpc_url) as client:
+            (answer,) = analyze(client, (PHOTOS / "coffee.png").read_bytes())
+        return answer
+
+    def back(self) -> None:
+        """Wait until it says that it is ready, having said that it is not."""
+        assert eventually(lambda: not self.ready, 15.0), (self.status, self.said)
+        assert eventually(lambda: self.ready, PATIENCE_S), (self.status, self.said)
+
+
+@pytest.fixture(scope="module")
+def flag(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """While this file exists, fusion hangs."""
+    return tmp_path_factory.mktemp("flag") / "hang"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, flag: Path) -> Iterator[Served]:
+    """All of Trident, with networks that take no time."""
+    home = tmp_path_factory.mktemp("served")
+    repository = write_repository(home / "models", versions=1)
+    with (repository / "fusion" / "1" / "model.py").open("a", encoding="utf-8") as code:
+        code.write(HANGING.format(flag=str(flag)))
+    served = Served(repository, home, "--probe-seconds=2")
+    try:
+        yield served
+    finally:
+        assert served.stop() == 0, served.said
+        for name in served.names:
+            assert not leftovers.shared_memory_files(name)
+            assert not leftovers.stub_processes(name)
+            assert not (leftovers.run_folders() / name).exists()
+        assert not [line for line in served.said if "Traceback" in line]
+
+
+@pytest.fixture
+def answer(served: Served) -> Iterator[Answer]:
+    """What it answers before; and afterwards it answers the same, and is ready."""
+    assert eventually(lambda: served.ready, PATIENCE_S), (served.status, served.said)
+    before = served.ask()
+    served.names.add(served.name)
+    yield before
+    assert served.ask() == before
+    assert eventually(lambda: served.ready, PATIENCE_S), (served.status, served.said)
+    served.names.add(served.name)
+
+
+def test_one_that_serves_says_so(served: Served, answer: Answer) -> None:
+    assert served.get("/v2/health/live") == (200, {})
+    assert served.get("/v2/health/ready") == (200, {})
+    status = served.status
+    assert status["phase"] == "serving"
+    assert {process["model"] for process in status["processes"]} >= {"classifier", "preprocess", "fusion"}
+
+
+@pytest.mark.parametrize("component", ["classifier", "preprocess", "entity_recognizer", "fusion"])
+@pytest.mark.usefixtures("answer")
+def test_a_model_whose_process_is_killed_comes_back_alone(served: Served, component: str) -> None:
+    server, before = served.triton.pid, served.stubs(component)
+    others = {stub.pid for name in ("detector", "plate_reader") for stub in served.stubs(name)}
+
+    os.kill(before[0].pid, signal.SIGKILL)
+    served.back()
+
+    assert served.status["revivals"][component] >= 1
+    assert eventually(lambda: len(served.stubs(component)) == len(before), PATIENCE_S), served.stubs(component)
+    assert not {stub.pid for stub in served.stubs(component)} & {stub.pid for stub in before}
+    assert {stub.pid for name in ("detector", "plate_reader") for stub in served.stubs(name)} == others
+    assert served.triton.pid == server, "Triton itself goes on"
+    assert served.status["restarts"] == 0
+
+
+@pytest.mark.usefixtures("answer")
+def test_a_process_that_is_halted_is_replaced(served: Served) -> None:
+    (halted,) = served.stubs("detector")
+
+    os.kill(halted.pid, signal.SIGSTOP)
+    served.back()
+
+    (now,) = served.stubs("detector")
+    assert now.pid != halted.pid
+    assert any("halted" in sentence for sentence in served.happened("process_hung"))
+
+
+def fusion_was_killed(served: Served) -> bool:
+    return any(sentence.startswith("fusion_0") for sentence in served.happened("process_hung"))
+
+
+@pytest.mark.usefixtures("answer")
+def test_a_process_that_hangs_is_found_and_replaced(served: Served, flag: Path) -> None:
+    (hanging,) = served.stubs("fusion")
+
+    flag.touch()
+    try:
+        assert eventually(lambda: not served.ready, PATIENCE_S), (served.status, served.said)
+        assert eventually(lambda: fusion_was_killed(served), PATIENCE_S), (served.status, served.said)
+    finally:
+        flag.unlink()
+
+    assert eventually(lambda: served.ready, PATIENCE_S), (served.status, served.said)
+    assert hanging.pid not in {stub.pid for stub in served.stubs("fusion")}
+    assert served.status["restarts"] == 0
+
+
+def test_a_killed_server_is_started_again_in_its_place(served: Served, answer: Answer) -> None:
+    killed, name, restarts = served.triton, served.name, served.status["restarts"]
+
+    killed.kill()
+    served.back()
+
+    assert served.triton.pid != killed.pid
+    assert served.ask() == answer, "at the same address"
+    assert served.status["restarts"] == restarts + 1
+    assert not leftovers.shared_memory_files(name)
+    assert not leftovers.stub_processes(name)
+    assert any("started again: Triton has ended with exit code 137" in line for line in served.said)
+
+
+SLOW = """
+import time
+
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        inputs = [pb_utils.get_input_tensor_by_name(request, "SECONDS").as_numpy() for request in requests]
+        time.sleep(max(float(seconds.max()) for seconds in inputs))
+        return [pb_utils.InferenceResponse([pb_utils.Tensor("SLEPT", seconds)]) for seconds in inputs]
+"""
+SLOW_CONFIG = """
+name: "slow"
+backend: "python"
+max_batch_size: 1
+input [ { name: "SECONDS" data_type: TYPE_FP32 dims: [ 1 ] } ]
+output [ { name: "SLEPT" data_type: TYPE_FP32 dims: [ 1 ] } ]
+version_policy { specific { versions: [ 1 ] } }
+instance_group [ { kind: KIND_CPU count: 2 } ]
+"""
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Iterator[Served]:
+    """A server of one model that sleeps for as long as it is asked to."""
+    folder = tmp_path / "models" / "slow" / "1"
+    folder.mkdir(parents=True)
+    (folder / "model.py").write_text(SLOW)
+    (folder.parent / "config.pbtxt").write_text(SLOW_CONFIG)
+    served = Served(tmp_path / "models", tmp_path, "--model=slow", "--grace=60")
+    try:
+        yield served
+    finally:
+        served.stop()
+
+
+def sleep(client: grpcclient.InferenceServerClient, seconds: float) -> float:
+    tensor = grpcclient.InferInput("SECONDS", [1, 1], "FP32")
+    tensor.set_data_from_numpy(np.array([[seconds]], dtype=np.float32))
+    return float(client.infer("slow", [tensor], client_timeout=60).as_numpy("SLEPT")[0, 0])
+
+
+def test_one_that_is_stopped_refuses_what_is_new_and_answers_what_it_has_accepted(slow: Served) -> None:
+    refusals: list[InferenceServerException] = []
+    with grpcclient.InferenceServerClient(slow.grpc_url) as client, ThreadPoolExecutor(1) as pool:
+        accepted = pool.submit(sleep, client, 8.0)
+        time.sleep(0.5)
+        slow.process.send_signal(signal.SIGTERM)
+        assert eventually(lambda: slow.get("/v2/health/ready")[0] == 503), "before anything else"
+        assert slow.get("/v2/health/live")[0] == 200
+        while not refusals and not accepted.done():
+            try:
+                sleep(client, 0.0)
+            except InferenceServerException as exc:
+                refusals.append(exc)
+        assert accepted.result() == 8.0
+
+    assert slow.stop() == 0, slow.said
+    assert refusals, "nothing was refused while the accepted request was under way"
+    assert [(exc.status(), STOPPING in exc.message()) for exc in refusals] == [("StatusCode.UNAVAILABLE", True)]
+
+
+def test_a_second_signal_does_not_wait(slow: Served) -> None:
+    name = slow.name
+    with grpcclient.InferenceServerClient(slow.grpc_url) as client, ThreadPoolExecutor(1) as pool:
+        accepted = pool.submit(sleep, client, 50.0)
+        time.sleep(0.5)
+        slow.process.send_signal(signal.SIGTERM)
+        assert eventually(lambda: any("Stopping" in line for line in slow.said))
+        began = time.monotonic()
+        slow.process.send_signal(signal.SIGTERM)
+        assert slow.process.wait(timeout=60) == 0
+        assert time.monotonic() - began < 30
+        with pytest.raises(InferenceServerException):
+            accepted.result()
+    assert not leftovers.shared_memory_files(name)
+    assert not leftovers.stub_processes(name)
+
+
+def test_a_server_that_cannot_start_again_is_tried_again_and_said(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    folder = tmp_path / "models" / "slow" / "1"
+    folder.mkdir(parents=True)
+    (folder / "model.py").write_text(SLOW)
+    (folder.parent / "config.pbtxt").write_text(SLOW_CONFIG)
+    served = Served(tmp_path / "models", home, "--model=slow", "--grace=5")
+    try:
+        (folder / "model.py").write_text("raise RuntimeError('broken meanwhile')\n")
+        served.triton.kill()
+        assert eventually(lambda: served.status["failed_starts"] >= 1, PATIENCE_S), served.said
+        assert served.get("/v2/health/ready")[0] != 200
+        assert any("broken meanwhile" in sentence for sentence in served.happened("server_failed"))
+        (folder / "model.py").write_text(SLOW)
+        assert eventually(lambda: served.get("/v2/health/ready")[0] == 200, PATIENCE_S), served.said
+    finally:
+        assert served.stop() == 0, served.said

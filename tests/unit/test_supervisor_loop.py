@@ -1,0 +1,248 @@
+"""The supervision's loop, with a server that is only its bookkeeping: what it does when processes come and go."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from trident.errors import SetupError
+from trident.rollout.serving import ServerLost, ServingError, Statistics
+from trident.supervisor import processes
+from trident.supervisor.backoff import Backoff
+from trident.supervisor.health import Phase
+from trident.supervisor.processes import Stub
+from trident.supervisor.settings import Settings
+from trident.supervisor.supervise import Supervisor
+
+GUARD, TRITON = 900_001, 900_002
+"""Process ids that no process has."""
+
+
+class Server:
+    """A Triton with the model ``linear``, whose processes are numbers."""
+
+    repository = Path("/nowhere")
+    model = "linear"
+    start_timeout_s = 5.0
+    hold_file: Path | None = None
+
+    def __init__(self) -> None:
+        self.running = True
+        self.restarts = 0
+        self.refuses: list[str] = []
+        self.stubs = {1: Stub(1, "linear", 1, "linear_0_0")}
+        self.state = {1: "READY"}
+        self.loads: list[ModelConfig | None] = []
+        self.dies_again = False
+        self.answers = True
+        self._pids = iter(range(2, 1000))
+
+    @property
+    def name(self) -> str:
+        return f"trident-{self.restarts}"
+
+    @property
+    def guard_pid(self) -> int | None:
+        return GUARD if self.running else None
+
+    def connect(self, **_: float) -> Server:
+        return self
+
+    def close(self) -> None:
+        pass
+
+    def wait(self, timeout_s: float | None = None) -> int | None:
+        return None if self.running else 137
+
+    def failure(self) -> str:
+        return "it says nothing about why"
+
+    def restart(self) -> None:
+        if self.refuses:
+            raise SetupError(self.refuses.pop())
+        self.restarts += 1
+        self.running = self.answers = True
+        self._new()
+
+    def kill(self) -> None:
+        self.running = False
+        self.stubs = {}
+
+    def _new(self) -> None:
+        pid = next(self._pids)
+        self.stubs = {} if self.dies_again else {pid: Stub(pid, "linear", 1, "linear_0_0")}
+        if self.dies_again:  # seen once, and gone
+            self.seen_once = {pid: Stub(pid, "linear", 1, "linear_0_0")}
+
+    # What a connection gives.
+
+    def ready(self, model: str, version: int | None = None) -> bool:
+        if not self.running or not self.answers:
+            raise ServerLost("nobody", "UNAVAILABLE")
+        return True
+
+    def states(self, model: str) -> Mapping[int, str]:
+        return self.state
+
+    def config(self, model: str) -> ModelConfig:
+        return ModelConfig(name=model)
+
+    def load(self, model: str, config: ModelConfig | None = None, files: object = None) -> None:
+        self.loads.append(config)
+        if "load" in self.refuses:
+            self.refuses.remove("load")
+            raise ServingError("it does not load", "INTERNAL")
+        self._new()
+
+    def statistics(self, model: str, version: int | None = None) -> Statistics:
+        return Statistics()
+
+
+SETTINGS = Settings(look_s=0.01, probe_s=0.0, halted_s=0.05, silent_s=0.3, settle_s=0.3)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Server:
+    made = Server()
+    made.seen_once = {}  # type: ignore[attr-defined]
+
+    def stubs_of(name: str, repository: Path) -> dict[int, Stub]:
+        once, made.seen_once = made.seen_once, {}  # type: ignore[attr-defined]
+        return dict(made.stubs) | once
+
+    monkeypatch.setattr(processes, "stubs_of", stubs_of)
+    monkeypatch.setattr(processes, "server_of", lambda guard: TRITON if made.running else None)
+    monkeypatch.setattr(processes, "state_of", lambda pid: "S" if pid != TRITON or made.running else "")
+    monkeypatch.setattr(processes, "cpu_seconds", lambda pid: 0.0)
+    return made
+
+
+@pytest.fixture
+def supervisor(server: Server) -> Iterator[Supervisor]:
+    supervisor = Supervisor(server, SETTINGS, backoff=Backoff(budget=3, first_s=0.2, most_s=0.4))  # type: ignore[arg-type]
+    supervisor.start()
+    try:
+        yield supervisor
+    finally:
+        supervisor.stop()
+
+
+def comes_true(condition: Any, seconds: float = 15.0) -> bool:
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.005)
+    return bool(condition())
+
+
+def said(supervisor: Supervisor) -> list[str]:
+    return [event["kind"] for event in supervisor.status()["events"]]
+
+
+def test_a_server_that_is_well_is_left_alone(server: Server, supervisor: Supervisor) -> None:
+    time.sleep(0.2)
+    assert supervisor.health.ready
+    assert (server.loads, server.restarts, said(supervisor)) == ([], 0, [])
+
+
+def test_a_process_that_ends_is_brought_back(
+    server: Server, supervisor: Supervisor, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "trident.supervisor"):
+        server.stubs = {}
+        assert comes_true(lambda: supervisor.status()["revivals"] == {"linear": 1})
+        assert comes_true(lambda: supervisor.health.ready)
+    assert said(supervisor) == ["process_died", "model_revived"]
+    (died, back) = caplog.records
+    assert (died.event, died.model, died.version) == ("process_died", "linear", 1)  # type: ignore[attr-defined]
+    assert back.seconds >= 0  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("state", ["UNAVAILABLE", "UNLOADING"])
+def test_one_that_was_let_go_is_not(server: Server, supervisor: Supervisor, state: str) -> None:
+    server.state = {1: state}
+    server.stubs = {}
+    time.sleep(0.15)
+    assert supervisor.health.ready
+    assert not server.loads
+
+
+def test_a_model_that_cannot_be_brought_back_costs_a_restart(server: Server, supervisor: Supervisor) -> None:
+    server.refuses = ["load"]
+    server.stubs = {}
+    assert comes_true(lambda: server.restarts == 1)
+    assert comes_true(lambda: supervisor.health.ready)
+    assert said(supervisor) == ["process_died", "server_restarts", "server_restarted"]
+
+
+def test_a_server_that_ends_is_started_again(server: Server, supervisor: Supervisor) -> None:
+    server.kill()
+    assert comes_true(lambda: supervisor.health.status()["restarts"] == 1)
+    assert comes_true(lambda: supervisor.health.ready)
+    assert "exit code 137" in supervisor.status()["events"][0]["sentence"]
+
+
+def test_one_that_does_not_start_is_tried_again_and_each_time_it_is_said(
+    server: Server, supervisor: Supervisor
+) -> None:
+    server.refuses = ["no such file", "no such file"]
+    server.kill()
+    assert comes_true(lambda: supervisor.health.ready and server.restarts == 1)
+    assert said(supervisor).count("server_failed") == 2
+    assert supervisor.status()["failed_starts"] == 0
+
+
+def test_one_that_answers_no_question_is_started_again(server: Server, supervisor: Supervisor) -> None:
+    server.answers = False
+    assert comes_true(lambda: not supervisor.health.ready)
+    assert comes_true(lambda: server.restarts == 1)
+    assert comes_true(lambda: supervisor.health.ready)
+    assert said(supervisor)[0] == "server_silent"
+
+
+def test_a_storm_is_slowed_down_and_said(server: Server, supervisor: Supervisor) -> None:
+    server.dies_again = True
+    server.stubs = {}
+    assert comes_true(lambda: "revival_delayed" in said(supervisor))
+    loads = len(server.loads)
+    assert loads >= 3
+    time.sleep(0.5)
+    assert len(server.loads) - loads <= 5, "without waiting there would be dozens"
+    server.dies_again = False
+    assert comes_true(lambda: supervisor.health.ready)
+
+
+def test_a_server_that_is_being_stopped_is_left_alone(server: Server, supervisor: Supervisor) -> None:
+    supervisor.drain()
+    server.kill()
+    time.sleep(0.15)
+    assert supervisor.health.phase is Phase.DRAINING
+    assert server.restarts == 0
+
+
+def test_what_goes_wrong_inside_is_said_and_does_not_end_it(
+    server: Server, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trident.supervisor.supervise.Supervisor._failed", lambda self, what: wrong.append(what))
+    wrong: list[str] = []
+    healthy = server.states
+    monkeypatch.setattr(server, "states", lambda model: 1 / 0)
+    server.stubs = {}
+    assert comes_true(lambda: wrong)
+    monkeypatch.setattr(server, "states", healthy)
+    assert comes_true(lambda: supervisor.status()["revivals"] == {"linear": 1})
+    assert "ZeroDivisionError" in wrong[0]
+
+
+def test_waiting_ends_when_it_is_to_be_stopped(supervisor: Supervisor) -> None:
+    waiting = threading.Thread(target=supervisor.wait)
+    waiting.start()
+    supervisor.drain()
+    waiting.join(timeout=10)
+    assert not waiting.is_alive()
