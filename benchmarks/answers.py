@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -126,66 +125,6 @@ def summarise(latencies_N: npt.NDArray[np.float64]) -> Latency | None:
         return None
     p50, p90, p95, p99 = map(float, np.percentile(latencies_N, [50, 90, 95, 99]))
     return Latency(len(latencies_N), p50, p90, p95, p99, float(latencies_N.max()))
-
-
-@dataclass(frozen=True, slots=True)
-class Ratio:
-    """How one percentile compares with another's, and how sure that is."""
-
-    value: float
-    low: float
-    high: float
-    """95 % of resamples lie between ``low`` and ``high`` (percentile bootstrap; Efron and Tibshirani 1993, ch. 13)."""
-
-
-def ratio_of_percentiles(
-    during_N: npt.NDArray[np.float64],
-    steady_M: npt.NDArray[np.float64],
-    *,
-    percent: float = 99.0,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> Ratio | None:
-    """A percentile of ``during_N`` over that of ``steady_M``; None if either is empty."""
-    if not len(during_N) or not len(steady_M):
-        return None
-    chance = np.random.default_rng(seed)
-
-    def resampled(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        drawn = (chance.choice(values, len(values)) for _ in range(resamples))
-        return np.array([np.percentile(sample, percent) for sample in drawn])
-
-    low, high = np.percentile(resampled(during_N) / resampled(steady_M), [2.5, 97.5])
-    value = np.percentile(during_N, percent) / np.percentile(steady_M, percent)
-    return Ratio(float(value), float(low), float(high))
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """What 95 % of resamples lie between."""
-
-    low: float
-    high: float
-
-
-def interval_of_percentile(
-    values_N: npt.NDArray[np.float64], *, percent: float = 99.0, resamples: int = 1000, seed: int = 0
-) -> Interval | None:
-    """How sure a percentile is, of values in the order in which they came about; None of nothing.
-
-    Requests that follow each other share a queue, so whole stretches of neighbours are drawn, the end joined to the
-    beginning (circular block bootstrap; Politis and Romano 1992), each as long as the cube root of the number of values
-    (the order that suits a variance; Hall, Horowitz and Jing 1995). A queue near saturation stays long for longer than
-    that: there the interval is too narrow.
-    """
-    count = len(values_N)
-    if not count:
-        return None
-    length = math.ceil(count ** (1 / 3))
-    starts = np.random.default_rng(seed).integers(0, count, (resamples, math.ceil(count / length), 1))
-    drawn = ((starts + np.arange(length)) % count).reshape(resamples, -1)[:, :count]
-    low, high = np.percentile(np.percentile(values_N[drawn], percent, axis=1), [2.5, 97.5])
-    return Interval(float(low), float(high))
 
 
 def failures(answers: Sequence[Answer]) -> tuple[Answer, ...]:

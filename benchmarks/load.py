@@ -254,7 +254,10 @@ def check_loopback(url: str) -> None:
             return
     except ValueError:
         pass
-    raise SetupError(f"load: url: expected this machine (127.0.0.1:8001), got {url!r}; --remote allows any server")
+    raise SetupError(
+        f"url: expected this machine (127.0.0.1:8001), got {url!r}: others are loaded only with their owner's leave, "
+        "by the commands that have --remote"
+    )
 
 
 class Load:

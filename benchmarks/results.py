@@ -18,6 +18,7 @@ from benchmarks import results_page as page
 from benchmarks.circumstances import DIRTY
 from benchmarks.report import REPORTS, Outcome, check_figures
 from benchmarks.results_page import Section
+from benchmarks.verdict import ALONE
 from trident.atomic import replace_text
 from trident.errors import SetupError, TridentError
 
@@ -92,6 +93,8 @@ def objections(report: Report, *, allow_dirty: bool, allow_failed: bool) -> list
     found = []
     if report.uncommitted and not allow_dirty:
         found.append(f"{report.stem}: {report.uncommitted}: measure again from a commit, or say --allow-dirty")
+    if report.figures.get(ALONE) is False and not allow_failed:
+        found.append(f"{report.stem}: others kept the machine busy: measure again, or say --allow-failed")
     if report.outcome is Outcome.UNFINISHED:
         found.append(f"{report.stem}: the run was broken off: measure again, or remove the report")
     if report.outcome is Outcome.FAILED and not allow_failed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,11 +42,13 @@ def main(
 
     The same ONNX files, the same decoding and the same Python functions, in the best way that was found: one picture at
     a time, and saturated with two workers. Both sides take turns, the idle one idle. It starts a server of its own on
-    free ports, and takes about 6 minutes. Exit code 1: the two do not give the same answers, or a request failed.
+    free ports, and takes about 12 minutes. Exit code 1: the two do not give the same answers, a request
+    failed, or others kept the machine busy.
     """
     # Here, because the processes of the floor import this module as well, and need none of these.
-    from benchmarks.floor.figures import work_out  # noqa: PLC0415
+    from benchmarks.floor.figures import verdicts, work_out  # noqa: PLC0415
     from benchmarks.floor.page import to_html, to_json  # noqa: PLC0415
+    from benchmarks.verdict import passed  # noqa: PLC0415
 
     console = Console(highlight=False)
     # Before anything else, so that the load average is the machine's and not ours.
@@ -67,6 +70,8 @@ def main(
         )
     show(console, run, compared)
     console.print(f"Report: {as_html}\nFigures: {as_json}", soft_wrap=True)
+    if not passed(verdicts(run)):
+        sys.exit(1)
 
 
 def show(console: Console, run: Run, compared: dict[Quantity, Comparison]) -> None:

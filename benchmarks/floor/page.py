@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 
 from benchmarks import report
 from benchmarks.charts import BLUE, GREY, Drawn, style
-from benchmarks.floor.figures import HEADINGS, QUIET_CORES, Comparison, Quantity, is_quiet, others_cores, summary
+from benchmarks.floor.figures import HEADINGS, Comparison, Quantity, others_cores, summary, verdicts
 from benchmarks.floor.run import Regime, Run
 from benchmarks.floor.trials import Trial
+from benchmarks.verdict import passed
 
 
 def by_round(compared: Mapping[Quantity, Comparison]) -> Drawn:
@@ -28,7 +29,7 @@ def by_round(compared: Mapping[Quantity, Comparison]) -> Drawn:
             values.plot(rounds, comparison.served, marker="o", ms=4, color=BLUE, label="served")
             values.set(ylabel=f"{what.name}, {what.unit}", ylim=(0, 1.15 * max(*comparison.floor, *comparison.served)))
             values.set_title(str(what.regime), loc="left", fontsize=9)
-            ratios.axhspan(ratio.low, ratio.high, color=BLUE, alpha=0.15, lw=0, label="95 % of resamples")
+            ratios.axhspan(ratio.low, ratio.high, color=BLUE, alpha=0.15, lw=0, label="95 %")
             ratios.axhline(ratio.value, color=BLUE, lw=1, label=f"mean {ratio.value:.3f}")
             ratios.axhline(1, color=GREY, lw=1, ls=":")
             ratios.plot(rounds, np.divide(comparison.served, comparison.floor), "o", ms=4, color=BLUE)
@@ -58,17 +59,16 @@ def to_html(run: Run, compared: dict[Quantity, Comparison], facts: Mapping[str, 
         said.title,
         said.sentences[0],
         (
-            report.verdict(
-                is_quiet(run), f"Others kept {others_cores(run):.2f} cores busy; at most {QUIET_CORES:g} count as quiet"
-            ),
+            *(one.to_html() for one in verdicts(run)),
             report.table(HEADINGS, [comparison.cells() for comparison in compared.values()]),
             *(report.paragraph(sentence) for sentence in said.sentences[1:]),
             report.heading("Round by round"),
             by_round(compared).to_html(),
             report.paragraph(
                 "Latency is the time around the call in the process, and from sending to the answer at the client of "
-                "the server. A block ends with its last picture, so at its very end, on either side, not all cores "
-                "are busy. Processor time is that of the process or processes, and of the server with its stubs.",
+                "the server. A block ends with its last picture, so at its very end not all cores are busy: with the "
+                "floor, whose processes take a picture each, for longer than with the server, whose branches share "
+                "one. Processor time is that of the process or processes, and of the server with its stubs.",
                 "note",
             ),
             report.heading("Which floor"),
@@ -104,7 +104,7 @@ def to_json(run: Run, compared: dict[Quantity, Comparison], facts: Mapping[str, 
     """All of it, down to the single latencies."""
     return {
         "what": "floor",
-        "outcome": report.Outcome.FINISHED if is_quiet(run) else report.Outcome.FAILED,
+        "outcome": report.Outcome.FINISHED if passed(verdicts(run)) else report.Outcome.FAILED,
         "circumstances": {**facts, "server": run.server},
         "settings": asdict(run.settings),
         "seconds": run.seconds,

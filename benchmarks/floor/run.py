@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import random
 import tempfile
 import time
@@ -57,7 +56,7 @@ class Settings:
 
     rounds: int = 8
     """Each has four blocks of each regime: floor, served, served, floor, or the other way round."""
-    block_s: float = 4.0
+    block_s: float = 8.0
     """About how long a block takes."""
     workers: int = 2
     """Pictures at a time of the saturated floor."""
@@ -174,9 +173,8 @@ def _measure(settings: Settings, folder: Path, tell: Callable[[str], None]) -> R
                 check_same(trial.block.answers, models, pictures)
         tell(f"Both sides give the same answers to all {len(pictures)} pictures.")
         about = served_by(server.grpc_url)
-        own = [os.getpid(), *(pid for floor in floors.values() for pid in floor.pids)]
         client = _Client(server.grpc_url, pictures, folder / "answers.jsonl", stack.enter_context(asyncio.Runner()))
-        sides = _Sides(settings, floors, requests, client, Scale(str(server.name), own))
+        sides = _Sides(settings, floors, requests, client, Scale(str(server.name)))
         sides.warm_up()
         turns = list(_turns(sides, tell))
     return Run(

@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Self
 
 from benchmarks.pipeline import Pipeline, RunError
+from trident.background import SERVER_VARIABLES
 from trident.errors import InvalidInput, SetupError, TridentError
 
 _BRANCH_THREADS = 4
@@ -119,7 +120,8 @@ class Floor:
                 process = self._context.Process(
                     target=work, args=(theirs, self._taken, self.variant, self._job), daemon=True
                 )
-                process.start()
+                with _server_variables():
+                    process.start()
                 theirs.close()  # or its end would not be seen here
                 self._processes.append(process)
                 self._connections.append(ours)
@@ -181,6 +183,18 @@ class Floor:
         if said is not None and not isinstance(said, Done):
             raise TypeError(f"floor: expected what was done, got {type(said).__name__}")
         return said
+
+
+@contextlib.contextmanager
+def _server_variables() -> Iterator[None]:
+    """Hand on to processes what the launcher hands on to the server's: the same allocator, as many threads."""
+    missing = [name for name in SERVER_VARIABLES if name not in os.environ]
+    os.environ.update({name: SERVER_VARIABLES[name] for name in missing})
+    try:
+        yield
+    finally:
+        for name in missing:
+            del os.environ[name]
 
 
 def work(connection: Connection, taken: Synchronized[int], variant: Variant, job: Job) -> None:

@@ -18,6 +18,7 @@ from benchmarks.fusion_gain.asked import read_pictures
 from benchmarks.fusion_gain.measure import Figures, Settings, measure
 from benchmarks.fusion_gain.page import WHAT, to_html, to_json
 from benchmarks.load import check_loopback
+from benchmarks.quality.data import described
 from benchmarks.served import own_server
 from trident.fusion.taxonomy import load_taxonomy
 
@@ -69,6 +70,7 @@ def main(
     facts = report.circumstances(report.command_line("benchmarks.fusion_gain"))
     settings = Settings(folder, policy, limit, resamples, box_resamples, seed)
     with command.in_one_sentence("fusion_gain", InferenceServerException):
+        facts["data_digests"] = {name: content for name, content in described(folder).items() if name == "coco"}
         pictures = read_pictures(folder, load_taxonomy(), limit)
         with _served(url, console) as address:
             server = report.served_by(address)

@@ -99,7 +99,9 @@ def compared(figures: Figures) -> str:
         f"{figures.pictures} labelled pictures that show {count} COCO categories, faces or plates in "
         f"{figures.pictures_with_entities} of them. The served branches were asked once; fusion itself ran in one "
         "process under different policies, and with the served one it gave the server's own scores "
-        f"{same}. Gains are in points, with 95 % of the resamples of the pictures."
+        f"{same}. Gains are in points, with 95 % of the resamples of the pictures: weights that were fitted are not "
+        "fitted again for each resample, so the interval leaves out the chance in them. Resamples hold pictures twice, "
+        "which lifts average precision itself: an interval of one may lie mostly above its value."
     )
 
 

@@ -14,7 +14,7 @@ from benchmarks.latency_curve.run import LEVELS, Run, Settings, measure
 from benchmarks.verdict import passed, show
 
 _DEFAULT = Settings()
-_SHORT_HEADINGS = ("%", "offered", "answered", "n", "p50", "p90", "p95", "p99 ms", "95 %", "failed", "late ms", "")
+_SHORT_HEADINGS = ("%", "offered", "answered", "n", "p50", "p90", "p95", "by pass", "p99 ms", "failed", "late ms", "")
 """Those of the report, for a terminal: what is offered and answered a second, and how late the generator was."""
 
 
@@ -33,12 +33,13 @@ def _shares(context: click.Context, parameter: click.Parameter, text: str) -> tu
     callback=_shares,
     help="Percentages of the saturated rate to offer, in this order.",
 )
-@click.option("--requests", default=_DEFAULT.requests, help="How many a step has, on average.")
+@click.option("--passes", default=_DEFAULT.passes, help="How many times to offer all of them, in turning order.")
+@click.option("--requests", default=_DEFAULT.requests, help="How many a rate has, on average, in all passes together.")
 @click.option(
-    "--longest", default=_DEFAULT.longest_s, help="Most seconds of a step; low rates then have fewer requests."
+    "--longest", default=_DEFAULT.longest_s, help="Most seconds of a rate; low rates then have fewer requests."
 )
-@click.option("--settle", default=_DEFAULT.settle_s, help="Seconds at the beginning of a step that do not count.")
-@click.option("--rest", default=_DEFAULT.rest_s, help="Seconds between two steps, once all is answered.")
+@click.option("--settle", default=_DEFAULT.settle_s, help="Least seconds at the beginning that do not count.")
+@click.option("--rest", default=_DEFAULT.rest_s, help="Seconds between two rates, once all is answered.")
 @click.option("--saturated", type=float, help="The saturated rate, requests a second. [default: it is measured]")
 @click.option("--saturation", default=_DEFAULT.saturation_s, help="Seconds to measure it for, before and after.")
 @click.option("--callers", default=_DEFAULT.callers, help="Callers that wait, to measure it with.")
@@ -54,6 +55,7 @@ def _shares(context: click.Context, parameter: click.Parameter, text: str) -> tu
 def main(
     *,
     levels: tuple[float, ...],
+    passes: int,
     requests: int,
     longest: float,
     settle: float,
@@ -71,8 +73,8 @@ def main(
 ) -> None:
     """Offer one load after the other, and say how long the answers take: an open loop with Poisson arrivals.
 
-    The saturated rate is measured first, then shares of it are offered. With the defaults that takes about a quarter
-    of an hour; it says how long once the rate is known. Exit code 1: a request below the saturated rate failed.
+    The saturated rate is measured first, then shares of it are offered. With the defaults that takes about 25
+    minutes; it says how long once the rate is known. Exit code 1: a request below the saturated rate failed.
     """
     console = Console(highlight=False)
     # Before anything else, so that the load average is the machine's and not ours.
@@ -80,6 +82,7 @@ def main(
     with command.in_one_sentence("latency-curve"):
         settings = Settings(
             levels=levels,
+            passes=passes,
             requests=requests,
             longest_s=longest,
             settle_s=settle,

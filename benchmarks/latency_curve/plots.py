@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from benchmarks.charts import AMBER, BLUE, GREEN, GREY, RED, Drawn, style
 from benchmarks.latency_curve.steps import Step
@@ -28,7 +29,7 @@ def curve(steps: Sequence[Step], saturated: float) -> Drawn:
             axes.plot(rate_S, values_S, "-", color=colour, lw=1.2, zorder=2)
             for mask_S, face, label in ((settled_S, colour, name), (~settled_S, "white", None)):
                 axes.plot(rate_S[mask_S], values_S[mask_S], marker, ms=6, mfc=face, mec=colour, label=label, zorder=3)
-        _intervals(axes, shown)
+        _ranges(axes, shown)
         _mark_saturation(axes, saturated)
         axes.plot([], [], "o", mfc="white", mec=GREY, label="not settled")
         axes.set(xlabel="offered load, requests a second", ylabel="latency from the planned moment, ms")
@@ -38,26 +39,27 @@ def curve(steps: Sequence[Step], saturated: float) -> Drawn:
         above.set_xlabel("% of the saturated rate")
         axes.grid(visible=True, which="minor", axis="y", alpha=0.12)
         axes.legend(loc="upper left", framealpha=0.9)
-    return Drawn(figure, "percentiles of the latency against the offered load, with 95 % intervals of p99")
+    return Drawn(figure, "percentiles of the latency against the offered load; bars hold the p95 of the single passes")
 
 
 def _log_scale(axes: Axes, steps: Sequence[Step]) -> None:
     """For milliseconds; where nothing was answered there is nothing to scale."""
     if any(step.latency is not None for step in steps):
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _scaled(factor: float) -> Callable[[npt.ArrayLike], npt.ArrayLike]:
     return lambda values: np.asarray(values) * factor
 
 
-def _intervals(axes: Axes, steps: Sequence[Step]) -> None:
-    """The interval of each p99."""
+def _ranges(axes: Axes, steps: Sequence[Step]) -> None:
+    """How far the p95 of the passes lie apart."""
     for step in steps:
-        if step.p99_interval is not None:
-            low, high = step.p99_interval.low, step.p99_interval.high
-            axes.plot([step.rate] * 2, [low, high], "-", color=RED, lw=3, alpha=0.25, zorder=1)
+        if (span := step.range_of("p95")) is not None:
+            axes.plot([step.rate] * 2, span, "-", color=AMBER, lw=3, alpha=0.35, zorder=1)
 
 
 def _mark_saturation(axes: Axes, saturated: float) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import math
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import report
-from benchmarks.answers import Answers
-from benchmarks.latency_curve.steps import Step, step_of
+from benchmarks.answers import Answers, failures, latencies, summarise
+from benchmarks.latency_curve.steps import SETTLED_AFTER, Step, Window, relaxation_s, step_of, window_of
 from benchmarks.load import Load, Plan, check_loopback, saturated_rate
 from benchmarks.pictures import pictures_for
 from benchmarks.ranges import check_range
@@ -34,12 +35,16 @@ class Settings:
 
     levels: tuple[float, ...] = LEVELS
     """Shares of the saturated rate that are offered, one after the other."""
-    requests: int = 300
-    """For how many requests, on average, a step lasts."""
+    passes: int = 4
+    """How many times all shares are offered, upwards and downwards in turn, each time at other moments."""
+    requests: int = 400
+    """For how many requests, on average, a share is offered, in all passes together."""
     longest_s: float = 150.0
-    """No step lasts longer than that: the lowest ones have fewer requests."""
+    """No share is offered for longer than that, in all passes together: the lowest ones have fewer requests."""
     settle_s: float = 3.0
-    """Seconds at the beginning of a step that do not count."""
+    """Seconds at the beginning of a step that do not count, at least: as many as its queue needs to settle do not."""
+    longest_settle_s: float = 60.0
+    """A step whose queue would need longer than that is not waited for, and is marked."""
     rest_s: float = 2.0
     """From the last answer of a step to the beginning of the next."""
     saturated: float | None = None
@@ -64,9 +69,11 @@ class Settings:
             got = ", ".join(f"{100 * level:g}" for level in self.levels) or "none"
             raise SetupError(f"levels: expected percentages above 0, to {100 * _MOST_OVER:.0f}, got {got}")
         for name, low, high in (
+            ("passes", 1, 100),
             ("requests", 1, 100_000),
             ("longest_s", 0.5, 3600),
             ("settle_s", 0, 600),
+            ("longest_settle_s", 0, 3600),
             ("rest_s", 0, 600),
             ("saturation_s", 0.5, 600),
             ("callers", 1, 1000),
@@ -78,13 +85,25 @@ class Settings:
             check_loopback(self.url)
 
     def window_s(self, rate: float) -> float:
-        """How long the window of a step at ``rate`` requests a second is."""
-        return min(self.longest_s, self.requests / rate)
+        """How long the window of one pass at ``rate`` requests a second is."""
+        return min(self.longest_s, self.requests / rate) / self.passes
+
+    def left_out_s(self, rate: float, saturated: float) -> float:
+        """How much of the beginning of a step at ``rate`` does not count, with ``saturated`` as the most."""
+        relaxation = relaxation_s(rate, saturated)
+        settles_s = math.inf if relaxation is None else SETTLED_AFTER * relaxation
+        return max(self.settle_s, settles_s) if settles_s <= self.longest_settle_s else self.settle_s
 
     def whole_s(self, saturated: float) -> float:
         """How long all steps take together, if every request is answered at once."""
-        windows = sum(self.window_s(level * saturated) for level in self.levels)
-        return windows + len(self.levels) * (self.settle_s + self.rest_s)
+        rates = [level * saturated for level in self.levels]
+        whole = sum(self.left_out_s(rate, saturated) + self.window_s(rate) + self.rest_s for rate in rates)
+        return self.passes * whole
+
+    def order_of(self, number: int) -> list[int]:
+        """Indices of the levels in the order of a pass: upwards, then downwards, so that a drift meets all alike."""
+        upwards = list(range(len(self.levels)))
+        return upwards if number % 2 == 0 else upwards[::-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +144,23 @@ def measure(settings: Settings, tell: Callable[[str], None]) -> Run:
             loads = _Loads(server.grpc_url, pictures, settings, folder, tell, str(server.name))
         about = report.served_by(loads.url)
         saturated = loads.saturated() if settings.saturated is None else loads.warmed(settings.saturated)
-        tell(f"{len(settings.levels)} steps, in about {settings.whole_s(saturated) / 60:.1f} minutes.")
-        steps = tuple(loads.step(number, level, saturated) for number, level in enumerate(settings.levels))
+        tell(
+            f"{settings.passes} passes over {len(settings.levels)} rates, in about "
+            f"{settings.whole_s(saturated) / 60:.1f} minutes."
+        )
+        windows: dict[int, list[Window]] = defaultdict(list)
+        for number in range(settings.passes):
+            for place in settings.order_of(number):
+                windows[place].append(loads.window(number, place, saturated))
+        steps = tuple(
+            step_of(
+                windows[place],
+                saturated=saturated,
+                rate=level * saturated,
+                settle_s=settings.left_out_s(level * saturated, saturated),
+            )
+            for place, level in enumerate(settings.levels)
+        )
         after = None
         if settings.saturated is None:
             try:
@@ -161,39 +195,33 @@ class _Loads:
         self.tell(f"Saturated at {rate:.2f} requests a second, with {settings.callers} callers.")
         return rate
 
-    def step(self, number: int, level: float, saturated: float) -> Step:
-        """Offer one rate, wait until all is answered, and rest."""
-        settings, rate = self.settings, level * saturated
-        seconds = settings.window_s(rate)
+    def window(self, number: int, place: int, saturated: float) -> Window:
+        """Offer one rate in one pass, wait until all is answered, and rest."""
+        settings, level = self.settings, self.settings.levels[place]
+        rate = level * saturated
+        seconds, settle_s = settings.window_s(rate), settings.left_out_s(rate, saturated)
         plan = Plan(
-            seconds=settings.settle_s + seconds,
+            seconds=settle_s + seconds,
             rate=rate,
-            # Each step its own arrivals: one unlucky moment must not shape the whole curve.
-            seed=settings.seed + 1000 + number,
+            # Each its own arrivals: one unlucky moment must not shape the whole curve.
+            seed=settings.seed + 1000 * (number + 1) + place,
             timeout_s=settings.timeout_s,
             most_in_flight=settings.most_in_flight,
         )
-        answers, others_cores = self._answers(plan, f"step-{number}")
-        step = step_of(
-            answers,
-            saturated=saturated,
-            rate=rate,
-            settle_s=settings.settle_s,
-            seconds=seconds,
-            others_cores=others_cores,
-        )
-        p50, p99 = (f"{step.latency.p50:.0f}", f"{step.latency.p99:.0f}") if step.latency else ("–", "–")
+        answers, others_cores = self._answers(plan, f"step-{number}-{place}")
+        window = window_of(answers, settle_s=settle_s, seconds=seconds, others_cores=others_cores)
+        found = summarise(latencies(window.counted))
+        p50, p95 = ("–", "–") if found is None else (f"{found.p50:.0f}", f"{found.p95:.0f}")
         self.tell(
-            f"{100 * level:>5.0f} %  {rate:.2f} a second for {seconds:.0f} s: {step.requests} requests, "
-            f"p50 {p50} ms, p99 {p99} ms, {step.failed} failed"
+            f"Pass {number + 1}, {100 * level:>3.0f} %, {rate:.2f} a second for {seconds:.0f} s: "
+            f"{len(window.counted)} requests, p50 {p50} ms, p95 {p95} ms, {len(failures(window.counted))} failed"
         )
         time.sleep(settings.rest_s)
-        return step
+        return window
 
     def _answers(self, plan: Plan, name: str) -> tuple[Answers, float | None]:
         """All answers of one load, and how many cores others kept busy meanwhile."""
         with Load(self.url, self.pictures, plan, self.folder / f"{name}.jsonl") as load:
-            # The load's own time is among that of this process's children, once it has ended.
-            scale = None if self.name is None else Scale(self.name, [os.getpid()])
+            scale = None if self.name is None else Scale(self.name)
             answers = load.wait()
             return answers, None if scale is None else scale(0).others_cores

@@ -25,7 +25,7 @@ from benchmarks.locust_load.process import MODELS, Settings
 from benchmarks.locust_load.shapes import Kind
 from benchmarks.pictures import pictures_for
 from benchmarks.served import own_server
-from benchmarks.swaps.resources import Scale
+from benchmarks.swaps.resources import Sample, Scale
 from trident.contract import ENSEMBLE
 from trident.errors import SetupError
 from trident.launcher import TritonServer
@@ -163,12 +163,12 @@ class _Load:
             f"{settings.seconds} seconds.",
             soft_wrap=True,
         )
-        memory_mb: list[float] = []
+        samples: list[Sample] = []
         scale = None if server is None else Scale(str(server.name))
 
         def weigh() -> None:
             if scale is not None:
-                memory_mb.append(scale(0).memory_mb)
+                samples.append(scale(0))
 
         code = process.run(
             process.command(settings, url, *process.headless(folder / stem, counts), *self.options),
@@ -186,7 +186,7 @@ class _Load:
             raise SetupError(f"locust ended with exit code {code}: {_last_lines(log)}")
         self.out.mkdir(parents=True, exist_ok=True)
         files = [Path(shutil.move(file, self.out / file.name)) for file in sorted(folder.glob(f"{stem}*"))]
-        run = page.Run(figures, settings, self.facts, counted, pictures, memory_mb, files)
+        run = page.Run(figures, settings, self.facts, counted, pictures, samples, files)
         written = report.write(stem, page.to_html(run), page.to_json(run), self.out)
         _show(self.console, run, written)
         return run

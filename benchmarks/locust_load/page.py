@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -17,6 +18,8 @@ from benchmarks.locust_load.payloads import COMPONENT_PICTURES, MOST_PICTURES
 from benchmarks.locust_load.process import Settings
 from benchmarks.locust_load.shapes import Kind
 from benchmarks.report import Outcome, Summary, SummaryTable
+from benchmarks.swaps.resources import Sample
+from benchmarks.verdict import ALONE, Verdict, left_alone
 from trident.contract import ENSEMBLE
 
 CLOSED_LOOP = (
@@ -39,10 +42,22 @@ class Run:
     """What ``locustfile`` has written."""
     pictures: Sequence[Path]
     """What was sent."""
-    memory_mb: Sequence[float]
+    samples: Sequence[Sample]
     """Of the server's processes, at several moments; none where the server is somebody else's."""
     files: Sequence[Path]
     """Locust's own."""
+
+    @property
+    def memory_mb(self) -> list[float]:
+        """Of all the server's processes, at those moments."""
+        return [sample.memory_mb for sample in self.samples]
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """What speaks against the figures."""
+        if not self.samples:
+            return []
+        return [left_alone(float(np.mean([sample.others_cores for sample in self.samples])), "on average")]
 
 
 def summary(run: Run) -> Summary:
@@ -67,12 +82,14 @@ def summary(run: Run) -> Summary:
             f"Memory of the server's processes: {first:.0f} MB at first, {last:.0f} MB at the end, at most "
             f"{max(run.memory_mb):.0f} MB."
         )
+    sentences += [f"{'✓' if one.good else '✗'} {one.sentence}." for one in run.verdicts]
     if figures.lateness is not None:
         late = figures.lateness
         sentences.append(
             f"The generator itself was late by {late.p50:.1f} ms in the median and by {late.p99:.1f} ms at p99, which "
             "is part of the latencies."
         )
+    sentences.append("The rows of the stages leave out the first second of each.")
     tables = [SummaryTable(_STAGE_HEADINGS, _stage_rows(figures))]
     if len(figures.by_request) > 1:
         tables.append(SummaryTable(("model and batch", *_HEADINGS), _request_rows(figures)))
@@ -165,7 +182,9 @@ def to_json(run: Run) -> dict[str, Any]:
         "moments": [asdict(one) for one in figures.moments],
         "generator_lateness_ms": None if figures.lateness is None else asdict(figures.lateness),
         "workers": list(figures.workers.values()),
-        "memory_mb": list(run.memory_mb),
+        "memory_mb": run.memory_mb,
+        ALONE: all(one.good for one in run.verdicts),
+        "others_cores": [sample.others_cores for sample in run.samples],
         "locust": dict(run.counted["locust"]),
         "files": [file.name for file in run.files],
         "summary": summary(run).to_json(),

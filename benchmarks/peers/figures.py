@@ -2,23 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 
-from benchmarks.answers import (
-    Interval,
-    Latency,
-    failures,
-    interval_of_percentile,
-    latencies,
-    summarise,
-)
+from benchmarks.answers import Latency, failures, latencies, summarise
 from benchmarks.peers import lines
 from benchmarks.peers.measure import Phase, Run, Visit
 from benchmarks.peers.peer import Protocol
 from benchmarks.peers.serving import Served, Subject
+
+
+class Measure(StrEnum):
+    """What servers are ranked by."""
+
+    RATE = "throughput, answers a second"
+    MEDIAN = "the median at one client, ms"
+    ONE_P99 = "p99 at one client, ms"
+    P99 = "p99 at half load, ms"
+    CPU = "processor time an answer, s"
+    MEMORY = "memory, MB"
+
+    @property
+    def largest_first(self) -> bool:
+        """Whether more is better."""
+        return self is Measure.RATE
+
+    def of(self, visit: Visit) -> float:
+        """Its value in one round; not a number where every request failed."""
+        match self:
+            case Measure.RATE:
+                return visit.rate
+            case Measure.MEMORY:
+                return visit.memory_mb
+            case Measure.CPU:
+                return _cpu_s([visit.saturated])
+            case Measure.MEDIAN:
+                return _latency([visit.one]).p50
+            case Measure.ONE_P99:
+                return _latency([visit.one]).p99
+            case _:
+                return _latency([visit.half]).p99
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +55,19 @@ class Row:
     title: str
     version: str
     protocol: Protocol
-    rates: tuple[float, ...]
-    """Answers a second at saturation, by round."""
+    by_round: Mapping[Measure, tuple[float, ...]]
+    """What each round gave by itself."""
     one: Latency
     """At one client, milliseconds, the requests of all rounds together."""
     half: Latency
     """At half load."""
-    one_p99: Interval
-    half_p99: Interval
     half_rate: float
     """Requests a second that were offered at half load, the mean over the rounds."""
     failed: int
     """Of the requests at one client and at half load."""
+    busiest: float
+    """Share of the processor time that the busiest process of the server took, saturated, in the round where it was the
+    largest: two workers that share the work have half each."""
     cpu_s: float
     """Processor seconds of the server for each answer at saturation."""
     one_cpu_s: float
@@ -55,8 +82,8 @@ class Row:
 
     @property
     def rate(self) -> float:
-        """Mean over the rounds."""
-        return float(np.mean(self.rates))
+        """Answers a second at saturation, the mean over the rounds."""
+        return float(np.mean(self.by_round[Measure.RATE]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +120,7 @@ def work_out(run: Run) -> Figures:
 
 def _row(run: Run, subject: Subject) -> Row:
     visits = run.visits_of(subject.name)
-    one, one_p99 = _latency([visit.one for visit in visits])
-    half, half_p99 = _latency([visit.half for visit in visits])
+    one, half = _latency([visit.one for visit in visits]), _latency([visit.half for visit in visits])
     if isinstance(subject, Served):
         own, called = lines.of_peer(subject.peer), lines.of_pipeline()
     else:
@@ -104,13 +130,12 @@ def _row(run: Run, subject: Subject) -> Row:
         title=subject.title,
         version=subject.version,
         protocol=subject.protocol,
-        rates=tuple(visit.rate for visit in visits),
+        by_round={measure: tuple(measure.of(visit) for visit in visits) for measure in Measure},
         one=one,
         half=half,
-        one_p99=one_p99,
-        half_p99=half_p99,
         half_rate=float(np.mean([visit.rate / 2 for visit in visits])),
         failed=sum(len(failures(phase.answers)) for visit in visits for phase in (visit.one, visit.half)),
+        busiest=max(visit.saturated.busiest for visit in visits),
         cpu_s=_cpu_s(visit.saturated for visit in visits),
         one_cpu_s=_cpu_s(visit.one for visit in visits),
         half_cpu_s=_cpu_s(visit.half for visit in visits),
@@ -121,14 +146,11 @@ def _row(run: Run, subject: Subject) -> Row:
     )
 
 
-def _latency(phases: Sequence[Phase]) -> tuple[Latency, Interval]:
-    """Percentiles over the requests of several loads, with the interval of p99."""
-    values_N = latencies(answer for phase in phases for answer in phase.answers)
-    summary, interval = summarise(values_N), interval_of_percentile(values_N)
-    if summary is None or interval is None:  # every request failed
-        nothing = float("nan")
-        return Latency(0, nothing, nothing, nothing, nothing, nothing), Interval(nothing, nothing)
-    return summary, interval
+def _latency(phases: Sequence[Phase]) -> Latency:
+    """Percentiles over the requests of several loads; not a number where every request failed."""
+    found = summarise(latencies(answer for phase in phases for answer in phase.answers))
+    nothing = float("nan")
+    return Latency(0, nothing, nothing, nothing, nothing, nothing) if found is None else found
 
 
 def _cpu_s(phases: Iterable[Phase]) -> float:

@@ -39,6 +39,11 @@ def of_pipeline() -> int:
     return count([PIPELINE])
 
 
+def of_backend() -> int:
+    """Those of the backend that stands in for Triton's own."""
+    return count(sorted((PIPELINE.parents[1] / "backends").rglob("*.py")))
+
+
 def of_ensemble(repository: Path) -> int:
     """Those of the ensemble: the configurations of all models, and the Python models of the pinned versions."""
     release = read_config(repository / ENSEMBLE / CONFIG_NAME)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 import time
@@ -19,6 +20,7 @@ from benchmarks.peers.same import ask_all, check_same
 from benchmarks.peers.serving import Running, Subject
 from benchmarks.pictures import pictures_for
 from benchmarks.ranges import check_range
+from benchmarks.served import empty_gallery
 from trident.errors import SetupError, TridentError
 from trident.layout import DEFAULT_REPOSITORY
 
@@ -38,9 +40,9 @@ Results = Mapping[str, Mapping[str, Any]]
 class Settings:
     """What to measure."""
 
-    seconds: float = 30.0
+    seconds: float = 20.0
     """At one client, and as long saturated; half load takes twice as long, since it sends half as much."""
-    rounds: int = 2
+    rounds: int = 4
     """The order of the servers is turned round in every second one."""
     callers: int = CALLERS
     seed: int = 0
@@ -66,6 +68,8 @@ class Phase:
     """Seconds of processor time of all the server's processes, from just before the load to just after it."""
     others_cores: float
     """Cores that all but the server, the load and this process kept busy meanwhile."""
+    busiest: float = math.nan
+    """Share of the server's processor time that its busiest process took: 0.5 where two workers share the work."""
 
     @property
     def answered(self) -> int:
@@ -103,6 +107,8 @@ class Run:
     """Why a peer is not in the comparison, by its title."""
     results: Results = field(default_factory=dict)
     """What all of them answered."""
+    broken_off: str | None = None
+    """Why Trident could not be measured again; the rounds before that count."""
     commands: dict[str, str] = field(default_factory=dict)
     """How each was started, by its title."""
 
@@ -125,15 +131,14 @@ def measure(settings: Settings, subjects: Sequence[Subject], tell: Callable[[str
         tell: Is told what happens, a line at a time.
 
     Raises:
-        SetupError: Trident cannot be measured. A peer that cannot be is left out, and the run says why.
+        SetupError: Trident cannot be measured at all. A peer that cannot be is left out, and the run says why.
     """
     run = Run(settings, subjects)
     reference, by_name = subjects[0], {subject.name: subject for subject in subjects}
     with tempfile.TemporaryDirectory(prefix="trident-peers-") as text:
         folder = Path(text)
-        own = settings.pictures
-        pictures = pictures_for(own, folder / "pictures")
-        gallery = f"sqlite:///{folder / 'gallery.db'}"
+        pictures = pictures_for(settings.pictures, folder / "pictures")
+        gallery = empty_gallery(folder)
         for number, order in enumerate(orders(list(by_name), settings.rounds)):
             for name in order:
                 subject = by_name[name]
@@ -150,7 +155,13 @@ def measure(settings: Settings, subjects: Sequence[Subject], tell: Callable[[str
                         visit = _visit(subject, number, running, pictures, settings, folder=folder)
                 except TridentError as error:
                     if subject is reference:
-                        raise SetupError(f"{subject.title}: {error}") from error
+                        whole = [visit for visit in run.visits if visit.round < number]
+                        if not whole:
+                            raise SetupError(f"{subject.title}: {error}") from error
+                        # What was measured in an hour is not thrown away.
+                        run.visits, run.broken_off = whole, str(error)
+                        tell(f"{subject.title}: broken off in round {number + 1}: {error}")
+                        return run
                     run.refused[subject.title] = str(error)
                     run.visits = [visit for visit in run.visits if visit.subject != name]
                     tell(f"{subject.title}: left out: {error}")
@@ -188,8 +199,7 @@ def _phase(running: Running, pictures: Sequence[Path], plan: Plan, file: Path) -
     clock = _Clock(running.family)
     with Load(running.url, pictures, plan, file) as load:
         answers = load.wait()
-    cpu_s, others_cores = clock.since()
-    return Phase(answers.records, cpu_s, others_cores)
+    return Phase(answers.records, *clock.since())
 
 
 class _Clock:
@@ -199,13 +209,17 @@ class _Clock:
         self._family = family
         self._begin = self._read()
 
-    def since(self) -> tuple[float, float]:
-        """Seconds of the server's processor time, and cores that others kept busy."""
+    def since(self) -> tuple[float, float, float]:
+        """Seconds of the server's processor time, cores that others kept busy, and the share of its busiest process."""
         (then, served_then, busy_then, own_then), (now, served, busy, own) = self._begin, self._read()
-        others_s = (busy - busy_then) - (served - served_then) - (own - own_then)
-        return served - served_then, max(0.0, others_s / max(now - then, 1e-3))
+        spent = [seconds - served_then.get(pid, 0.0) for pid, seconds in served.items()]
+        # One that has ended since takes its time along, or has left it to its parent.
+        total_s = sum(served.values()) - sum(served_then.values())
+        others_s = (busy - busy_then) - total_s - (own - own_then)
+        share = max(spent, default=0.0) / total_s if total_s > 0 else math.nan
+        return total_s, max(0.0, others_s / max(now - then, 1e-3)), share
 
-    def _read(self) -> tuple[float, float, float, float]:
+    def _read(self) -> tuple[float, dict[int, float], float, float]:
         times = psutil.cpu_times()
         idle = times.idle + times.iowait
         # What a guest used is in the user's time already.

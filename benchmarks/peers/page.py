@@ -7,12 +7,13 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmarks import report
-from benchmarks.peers import plots
-from benchmarks.peers.figures import Figures, Row
+from benchmarks.peers import lines, plots
+from benchmarks.peers.figures import Figures, Measure, Row
 from benchmarks.peers.measure import Phase, Run, Visit
 from benchmarks.peers.peer import Protocol
 from benchmarks.peers.serving import Served
 from benchmarks.report import Summary, SummaryTable
+from benchmarks.verdict import Verdict, left_alone, passed
 from trident.contract import COMPONENTS
 
 WHAT = "peers"
@@ -21,14 +22,13 @@ HEADINGS = (
     "over",
     "saturated, a second",
     "one client, ms",
+    "half load, a second",
     "half load, ms",
     "CPU s a request",
     "memory, MB",
     "lines",
 )
 """Latencies are p50 / p99; lines are a server's own, and those of the pipeline that it calls."""
-_QUIET_CORES = 0.1
-"""What a machine keeps busy by itself, at most."""
 
 
 def row_cells(row: Row) -> tuple[str, ...]:
@@ -38,6 +38,7 @@ def row_cells(row: Row) -> tuple[str, ...]:
         "gRPC" if row.protocol is Protocol.GRPC else "HTTP",
         f"{row.rate:.2f}",
         f"{row.one.p50:.0f} / {row.one.p99:.0f}",
+        f"{row.half_rate:.2f}",
         f"{row.half.p50:.0f} / {row.half.p99:.0f}",
         f"{row.cpu_s:.3f}",
         f"{row.memory_mb:.0f}",
@@ -67,56 +68,67 @@ def sentences(run: Run, figures: Figures) -> list[str]:
         f"Saturated means {settings.callers} callers that wait for their answers; half load means Poisson arrivals at "
         "half of each server's own throughput, latency counted from the planned moment. Latencies are p50 / p99. "
         "Processor time and memory (proportional set size) are those of all processes of the server, at saturation. "
-        "Lines are a peer's server + the pipeline that it calls, and the ensemble's configurations and Python models.",
+        "Lines are a peer's server + the pipeline that it calls, and the ensemble's configurations and Python models; "
+        "the launcher, and the backend that the bundled Triton lacks, are counted on neither side.",
         _placed(rows),
-        f"p99 rests on {min((row.half.count for row in rows), default=0)} requests or more, and the load ran on the "
-        "same cores as the servers.",
+        f"p99 rests on {min((min(row.one.count, row.half.count) for row in rows), default=0)} requests or more, and "
+        "the load ran on the same cores as the servers.",
+        *(f"{'✓' if one.good else '✗'} {one.sentence}." for one in verdicts(figures)),
     ]
-    if figures.others_cores >= _QUIET_CORES:
-        said.append(
-            f"Other work kept {figures.others_cores:.2f} cores busy on average, and up to "
-            f"{figures.most_others_cores:.2f} during one load: measure again on a quiet machine before you go by "
-            "these figures."
-        )
     failed = sum(row.failed for row in rows)
     if failed:
         named = ", ".join(f"{row.title} {row.failed}" for row in rows if row.failed)
         said.append(f"{failed} requests failed and are in no latency: {named}.")
+    if run.broken_off is not None:
+        said.append(f"Broken off, only whole rounds count: {' '.join(run.broken_off.split())}")
     said += [f"Left out, {title}: {' '.join(reason.split())}" for title, reason in run.refused.items()]
     return said
+
+
+def verdicts(figures: Figures) -> list[Verdict]:
+    """What has to hold for the figures to count."""
+    return [left_alone(figures.others_cores, "on average over all loads", required=True)]
 
 
 def _placed(rows: Sequence[Row]) -> str:
     """Where Trident stands, whoever is first."""
     if len(rows) < 2:
         return "There is no peer to compare with."
-    trident = rows[0]
+    trident, *peers = rows
     told = []
-    for what, unit, value, largest in (
-        ("throughput", "answers a second", "rate", True),
-        ("the median at one client", "ms", "one_p50", False),
-        ("p99 at half load", "ms", "half_p99_value", False),
-        ("processor time an answer", "s", "cpu_s", False),
-        ("memory", "MB", "memory_mb", False),
-    ):
-        ranked = sorted(rows, key=lambda row: _value(row, value), reverse=largest)
-        place, best = ranked.index(trident) + 1, ranked[0] if ranked[0] is not trident else ranked[1]
-        told.append(
-            f"in {what} {place} of {len(rows)} ({_value(trident, value):.4g} {unit}; "
-            f"{'next' if place == 1 else 'best'} {best.title}, {_value(best, value):.4g})"
-        )
-    return f"Trident's place, 1 being the best: {'; '.join(told)}."
+    for measure in Measure:
+        ahead, level = [], []
+        for peer in peers:
+            order = compare(trident.by_round[measure], peer.by_round[measure], largest_first=measure.largest_first)
+            if order is None:
+                level.append(peer.title)
+            elif order < 0:
+                ahead.append(peer.title)
+        apart = f", not to be told from {', '.join(level)}" if level else ""
+        told.append(f"in {measure}: behind {', '.join(ahead) or 'none'}{apart}")
+    return f"Trident, where all of its rounds are better or worse than all of another's: {'; '.join(told)}."
 
 
-def _value(row: Row, name: str) -> float:
-    latencies = {"one_p50": row.one.p50, "half_p99_value": row.half.p99}
-    return latencies[name] if name in latencies else float(getattr(row, name))
+def compare(ours_R: Sequence[float], theirs_R: Sequence[float], *, largest_first: bool) -> int | None:
+    """1 if each of our rounds is better than each of theirs, -1 if each is worse, None if neither holds.
+
+    >>> compare([3.0, 4.0], [1.0, 2.0], largest_first=True), compare([3.0, 4.0], [1.0, 2.0], largest_first=False)
+    (1, -1)
+    >>> compare([3.0, 4.0], [3.5, 2.0], largest_first=True)
+    """
+    sign = 1 if largest_first else -1
+    ours, theirs = ([sign * value for value in one] for one in (ours_R, theirs_R))
+    # With a value that is not a number, neither is true.
+    if all(our > their for our in ours for their in theirs):
+        return 1
+    return -1 if all(our < their for our in ours for their in theirs) else None
 
 
 def to_json(run: Run, figures: Figures, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Everything but the single requests."""
     return {
         "what": WHAT,
+        "outcome": _outcome(run, figures),
         "circumstances": dict(facts),
         "settings": {**asdict(run.settings), "half_of_saturated": 0.5},
         "servers": [{**asdict(row), "rate": row.rate} for row in figures.rows],
@@ -136,6 +148,12 @@ def to_json(run: Run, figures: Figures, facts: Mapping[str, Any]) -> dict[str, A
     }
 
 
+def _outcome(run: Run, figures: Figures) -> report.Outcome:
+    if run.broken_off is not None:
+        return report.Outcome.UNFINISHED
+    return report.Outcome.FINISHED if passed(verdicts(figures)) else report.Outcome.FAILED
+
+
 def _visit_json(visit: Visit) -> dict[str, Any]:
     def phase(measured: Phase) -> dict[str, Any]:
         return {
@@ -143,6 +161,7 @@ def _visit_json(visit: Visit) -> dict[str, Any]:
             "answered": measured.answered,
             "cpu_s": measured.cpu_s,
             "others_cores": measured.others_cores,
+            "busiest_process": measured.busiest,
         }
 
     return {
@@ -173,15 +192,30 @@ def to_html(run: Run, figures: Figures, facts: Mapping[str, Any]) -> str:
         report.heading("Latency"),
         drawn[1].to_html(),
         report.paragraph(
-            "Black lines hold 95 % of resamples of p99. Half load is another rate for each server: "
+            "Black lines span the p99 of the single rounds. Half load is another rate for each server: "
             + ", ".join(f"{row.title} {row.half_rate:.2f} a second" for row in rows)
             + ".",
             "note",
         ),
         report.heading("By round"),
         report.table(
-            ("server", "round", "started in s", "saturated, a second", "CPU s a request", "memory MB", "others' cores"),
+            (
+                "server",
+                "round",
+                "started in s",
+                "saturated, a second",
+                "CPU s a request",
+                "memory MB",
+                "busiest process",
+                "others' cores",
+            ),
             [_round_cells(run, visit) for visit in run.visits],
+        ),
+        report.paragraph(
+            "The busiest process is that which took the most of the server's processor time, saturated. Where two "
+            "workers wait at one socket, whoever is quicker takes a connection and keeps it: the draw is another in "
+            "each round.",
+            "note",
         ),
         *_setup_parts(run),
         report.heading("Circumstances"),
@@ -209,6 +243,7 @@ def _round_cells(run: Run, visit: Visit) -> tuple[str, ...]:
         f"{visit.rate:.2f}",
         f"{spent:.3f}",
         f"{visit.memory_mb:.0f}",
+        f"{100 * visit.saturated.busiest:.0f} %",
         f"{busy:.2f}",
     )
 
@@ -218,8 +253,10 @@ def _setup_parts(run: Run) -> list[str]:
         report.heading("How each was set up"),
         report.paragraph(
             "Lines are those that hold more than comments and docstrings: of a peer its server and its settings, and "
-            "then the pipeline that it calls; of the ensemble its configurations and its Python models. The functions "
-            "that all of them call are not counted.",
+            "then the whole of the pipeline, also what only one of them or the floor calls; of the ensemble its "
+            f"configurations and its Python models, without the {lines.of_backend()} of the backend for ONNX files "
+            "that the bundled Triton lacks and NVIDIA's container has. The functions that all of them call are not "
+            "counted.",
             "note",
         ),
     ]

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.charts import AMBER, BLUE, GREY, Drawn, style
-from benchmarks.peers.figures import Row
+from benchmarks.peers.figures import Measure, Row
 
 
 def costs(rows: Sequence[Row]) -> Drawn:
@@ -25,14 +25,18 @@ def costs(rows: Sequence[Row]) -> Drawn:
         for one, (label, values, form) in zip(axes, quantities, strict=True):
             one.barh(places, values, height=0.6, color=[BLUE if not place else GREY for place in places])
             ends = (
-                [max(value, *row.rates) for value, row in zip(values, rows, strict=True)] if one is axes[0] else values
+                [max(value, *row.by_round[Measure.RATE]) for value, row in zip(values, rows, strict=True)]
+                if one is axes[0]
+                else values
             )
             for place, value, end in zip(places, values, ends, strict=True):
                 one.annotate(form % value, (end, place), xytext=(5, -3), textcoords="offset points")
             one.set(xlabel=label, xlim=(0, 1.25 * max(ends)))
             one.grid(axis="y", visible=False)
         for place, row in zip(places, rows, strict=True):
-            axes[0].plot(row.rates, [place] * len(row.rates), "|", color="black", ms=9, mew=1.2)
+            axes[0].plot(
+                row.by_round[Measure.RATE], [place] * len(row.by_round[Measure.RATE]), "|", color="black", ms=9, mew=1.2
+            )
         axes[0].set_yticks(places, [row.title for row in rows])
         axes[0].invert_yaxis()
         figure.tight_layout()
@@ -46,13 +50,13 @@ def latency(rows: Sequence[Row]) -> Drawn:
         axes = figure.subplots(1, 2, sharey=True)
         places = np.arange(len(rows))
         for one, label, found in (
-            (axes[0], "one client", [(row.one, row.one_p99) for row in rows]),
-            (axes[1], "half of its own throughput", [(row.half, row.half_p99) for row in rows]),
+            (axes[0], "one client", [(row.one, row.by_round[Measure.ONE_P99]) for row in rows]),
+            (axes[1], "half of its own throughput", [(row.half, row.by_round[Measure.P99]) for row in rows]),
         ):
             bars = one.barh(places - 0.19, [latency.p50 for latency, _ in found], height=0.36, color=BLUE, label="p50")
             one.bar_label(bars, fmt="%.0f", padding=3)
             p99 = np.array([latency.p99 for latency, _ in found])
-            low, high = np.array([(interval.low, interval.high) for _, interval in found]).T
+            low, high = np.array([(min(rounds), max(rounds)) for _, rounds in found]).T
             one.barh(places + 0.19, p99, height=0.36, color=AMBER, label="p99")
             error = np.maximum(0.0, [p99 - low, high - p99])
             one.errorbar(p99, places + 0.19, xerr=error, fmt="none", ecolor="black", elinewidth=1, capsize=2)
@@ -66,6 +70,4 @@ def latency(rows: Sequence[Row]) -> Drawn:
         axes[0].invert_yaxis()
         axes[1].legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
         figure.tight_layout()
-    return Drawn(
-        figure, "median and 99th percentile of the latency of each server; lines hold 95 % of resamples of the latter"
-    )
+    return Drawn(figure, "median and 99th percentile of the latency of each server; lines span the rounds' own p99")

@@ -6,6 +6,8 @@ import contextlib
 import ctypes
 import os
 import time
+from types import TracebackType
+from typing import Self
 
 import psutil  # type: ignore[import-untyped]
 
@@ -21,7 +23,7 @@ def adopt_orphans(*, adopt: bool = True) -> None:
 
 
 class Family:
-    """The processes that came into being under this one since the family was made.
+    """The processes that came into being under this one since the family was made. As a context manager: till its end.
 
     Only one server may be started from here at a time, and no load may run from here while it is weighed.
     """
@@ -30,17 +32,25 @@ class Family:
         adopt_orphans()
         self._before = set(_descendants())
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end()
+
     def members(self) -> list[psutil.Process]:
         """Those that there are now, and those that have ended and that nobody has collected."""
         return [process for process in _descendants() if process not in self._before]
 
-    def cpu_s(self) -> float:
-        """Seconds of processor time, user and system, of its processes and of their children that have ended."""
-        seconds = 0.0
+    def cpu_s(self) -> dict[int, float]:
+        """Seconds of processor time, user and system, by process, with those of its children that have ended."""
+        seconds = {}
         for process in self.members():
             with contextlib.suppress(psutil.Error):
                 # user, system, and both of the children that it has collected
-                seconds += sum(process.cpu_times()[:4])
+                seconds[process.pid] = sum(process.cpu_times()[:4])
         return seconds
 
     def memory_mb(self) -> float:

@@ -7,9 +7,10 @@ import os
 import random
 import re
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +21,10 @@ from benchmarks.peers.environments import Environment
 from benchmarks.peers.peer import PORTS, Peer, Protocol
 from benchmarks.peers.processes import Family
 from benchmarks.peers.same import ask
-from trident.background import THREAD_LIMITS
+from trident.background import SERVER_VARIABLES
 from trident.entities.gallery import URL_VARIABLE
 from trident.errors import SetupError
-from trident.launcher import TritonServer, ports
+from trident.launcher import ports
 
 REPOSITORY_VARIABLE = "MODEL_REPOSITORY"
 """Names the model repository to the peers' servers."""
@@ -84,7 +85,7 @@ class Subject(Interface):
 
 @dataclass(frozen=True, slots=True)
 class Trident:
-    """The ensemble, as ``trident serve`` runs it."""
+    """The ensemble, by ``trident serve`` in a process of its own, as its users run it."""
 
     version: str
     name: str = "trident"
@@ -94,16 +95,17 @@ class Trident:
     @contextmanager
     def serving(self, repository: Path, gallery: str, picture: bytes) -> Iterator[Running]:
         """As ``Subject`` says."""
-        family = Family()
-        begun = time.monotonic()
-        server = TritonServer(repository, grpc_port=0, http_port=0, metrics_port=0, env={URL_VARIABLE: gallery})
-        try:
-            with server:
-                _answered(server.grpc_url, None, picture, lambda: (server.running, server.failure))
-                started_s = time.monotonic() - begun
-                yield Running(server.grpc_url, None, family, started_s, _command_of(family))
-        finally:
-            family.end()
+        found = ports.resolve("127.0.0.1", {"grpc": 0, "metrics": 0, "health": 0})
+        listening = [text for name, port in found.items() for text in (f"--{name}-port", str(port))]
+        with tempfile.TemporaryDirectory(prefix="peer-", ignore_cleanup_errors=True) as text, Family() as family:
+            folder = Path(text)
+            # Unverified: somebody's own networks, which have no record of an export, are measured too.
+            own = ("--unverified", "--admin-key-file", str(folder / "key"))
+            options = ("--model-repository", str(repository), *own, *listening)
+            command = [sys.executable, "-m", "trident", "serve", *options]
+            started = _Started(command, ROOT, {**os.environ, URL_VARIABLE: gallery}, folder / "server.log")
+            with started.answering(f"127.0.0.1:{found['grpc']}", None, picture) as (url, seconds):
+                yield Running(url, None, family, seconds, f"trident serve {' '.join(listening)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,38 +135,27 @@ class Served:
     def serving(self, repository: Path, gallery: str, picture: bytes) -> Iterator[Running]:
         """As ``Subject`` says."""
         found = _free_ports()
-        family = Family()
         # Short: Ray puts sockets into it, whose names may have 107 characters.
-        with tempfile.TemporaryDirectory(prefix="peer-", ignore_cleanup_errors=True) as text:
+        with tempfile.TemporaryDirectory(prefix="peer-", ignore_cleanup_errors=True) as text, Family() as family:
             folder = Path(text)
-            log = folder / "server.log"
             command, variables = self.peer.filled(found, folder)
-            url, begun = self.peer.url(found), time.monotonic()
-            with log.open("wb") as sink:
-                process = subprocess.Popen(
-                    [str(self.environment.programs / command[0]), *command[1:]],
-                    cwd=self.peer.folder,
-                    env=self._variables(variables, repository, gallery),
-                    stdin=subprocess.DEVNULL,
-                    stdout=sink,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,  # Ctrl-C is for us: we stop it in order
-                )
-            try:
-                _answered(url, self.peer.form, picture, lambda: (process.poll() is None, lambda: _said(log)))
-                yield Running(url, self.peer.form, family, time.monotonic() - begun, " ".join(self.peer.start))
-            finally:
-                _stop(process)
-                family.end()
+            started = _Started(
+                [str(self.environment.programs / command[0]), *command[1:]],
+                self.peer.folder,
+                self._variables(variables, repository, gallery),
+                folder / "server.log",
+            )
+            with started.answering(self.peer.url(found), self.peer.form, picture) as (url, seconds):
+                yield Running(url, self.peer.form, family, seconds, " ".join(self.peer.start))
 
     def _variables(self, own: Mapping[str, str], repository: Path, gallery: str) -> dict[str, str]:
         """The environment variables of the server's processes."""
         programs = self.environment.programs
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL"))}
         return {
+            # As the launcher has it for Triton: the same threads in networks, and the same allocator.
+            **SERVER_VARIABLES,
             **inherited,
-            # As the launcher has it for Triton: networks run side by side, and share the cores.
-            **dict.fromkeys(THREAD_LIMITS, "1"),
             "PATH": f"{programs}{os.pathsep}{os.environ.get('PATH', '')}",
             # The clone: the pipeline, and Trident's own functions.
             "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "client"))),
@@ -176,9 +167,34 @@ class Served:
         }
 
 
-def _command_of(family: Family) -> str:
-    """The command line of Triton itself among the processes that belong to it."""
-    return next((" ".join(one.cmdline()) for one in family.members() if one.name() == "tritonserver"), "unknown")
+@dataclass(frozen=True, slots=True)
+class _Started:
+    """A server's first process."""
+
+    command: Sequence[str]
+    folder: Path
+    variables: Mapping[str, str]
+    log: Path
+
+    @contextmanager
+    def answering(self, url: str, form: str | None, picture: bytes) -> Iterator[tuple[str, float]]:
+        """Start it, give its address and the seconds to its first answer, and end it after."""
+        begun = time.monotonic()
+        with self.log.open("wb") as sink:
+            process = subprocess.Popen(
+                self.command,
+                cwd=self.folder,
+                env=self.variables,
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for us: we stop it in order
+            )
+        try:
+            _answered(url, form, picture, process, self.log)
+            yield url, time.monotonic() - begun
+        finally:
+            _stop(process)
 
 
 def _free_ports() -> dict[str, int]:
@@ -190,14 +206,15 @@ def _free_ports() -> dict[str, int]:
     raise SetupError(f"no free ports of 127.0.0.1 from {_PORTS.start} to {_PORTS.stop - 1}: stop what listens there")
 
 
-def _answered(url: str, form: str | None, picture: bytes, state: Callable[[], tuple[bool, Callable[[], str]]]) -> None:
+def _answered(url: str, form: str | None, picture: bytes, process: subprocess.Popen[bytes], log: Path) -> None:
     """Wait for the first answer.
 
     Args:
         url: Whom to ask.
         form: As ``benchmarks.load`` takes it.
         picture: What to ask.
-        state: Whether the server runs, and what gives its last words.
+        process: The server's first.
+        log: Where it writes what it has to say.
 
     Raises:
         SetupError: The server has ended, or does not answer.
@@ -208,11 +225,11 @@ def _answered(url: str, form: str | None, picture: bytes, state: Callable[[], tu
             ask(url, form, [picture])
             return
         except SetupError as error:
-            running, last_words = state()
-            if not running:
-                raise SetupError(f"it ended before it answered: {last_words()}") from error
+            if process.poll() is not None:
+                code = process.returncode
+                raise SetupError(f"it ended with exit code {code} before it answered: {_said(log)}") from error
             if time.monotonic() > deadline:
-                message = f"it did not answer within {_START_S:.0f} seconds: {error}; it said: {last_words()}"
+                message = f"it did not answer within {_START_S:.0f} seconds: {error}; it said: {_said(log)}"
                 raise SetupError(message) from error
         time.sleep(_LOOK_S)
 

@@ -17,6 +17,7 @@ from benchmarks import command
 from benchmarks import report as common
 from benchmarks.load import check_loopback
 from benchmarks.quality import report
+from benchmarks.quality.data import described
 from benchmarks.quality.measures import SUBJECTS, Subject
 from benchmarks.quality.report import Column, Measured
 from benchmarks.quality.run import Asked, Begin, measure, served
@@ -99,7 +100,9 @@ def main(
         if url is not None and not remote:
             check_loopback(url)
         columns, facts["server"] = _measured(url, model_repository, asked, console)
-        settings = {"data": folder, "limit": limit, "sets": [one.name for one in chosen]}
+        names_chosen = [one.name for one in chosen]
+        known = {name: content for name, content in described(folder).items() if name in names_chosen}
+        settings = {"data": folder, "limit": limit, "sets": names_chosen, "data_digests": known}
         measured = Measured(columns, skipped, settings)
         _show(console, measured)
         parts = report.parts_of(columns)

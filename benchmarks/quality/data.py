@@ -16,6 +16,7 @@ file and line, for labels that are not as they must be and for pictures that are
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
@@ -29,7 +30,7 @@ from benchmarks.quality.tables import Node, read_json, read_rows
 from trident.contract import NUM_CLASSES
 from trident.errors import SetupError
 from trident.fusion.taxonomy import Taxonomy, load_taxonomy
-from trident.rollout.golden import LABELLED_SETS, class_folders
+from trident.rollout.golden import LABELLED_SETS, class_folders, labelled_sets
 
 IMAGES = "images"
 PICTURE_ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
@@ -80,6 +81,27 @@ class CocoSet:
             if annotation["image_id"] in row_of:
                 present[row_of[annotation["image_id"]], column_of[annotation["category_id"]]] = True
         return present
+
+
+def described(folder: Path) -> dict[str, str]:
+    """What each labelled set of a folder holds, so that two people can tell whether they measured on the same.
+
+    Args:
+        folder: Of the sets.
+
+    Returns:
+        By the name of the set: its number of files, and one sha256 over the names and digests of all of them.
+    """
+    found = {}
+    for name in labelled_sets(folder):
+        files = sorted(path for path in (folder / name).rglob("*") if path.is_file())
+        whole = hashlib.sha256()
+        for path in files:
+            with path.open("rb") as opened:
+                digest = hashlib.file_digest(opened, "sha256").hexdigest()
+            whole.update(f"{digest}  {path.relative_to(folder / name).as_posix()}\n".encode())
+        found[name] = f"{len(files)} files, sha256:{whole.hexdigest()}"
+    return found
 
 
 def imagenet(folder: Path, limit: int | None = None) -> list[LabelledClass]:

@@ -84,8 +84,8 @@ def _verdicts(run: Run, components: Sequence[Group], growths: Sequence[Growth]) 
         found.append(
             Verdict(
                 ratio.value <= AIM,
-                f"p99 during swaps is {ratio.value:.2f} times steady p99 (95 % of resamples: {ratio.low:.2f} to "
-                f"{ratio.high:.2f}; the aim is {AIM})",
+                f"p99 during swaps, preflight included, is {ratio.value:.2f} times steady p99 (95 %: {ratio.low:.2f} "
+                f"to {ratio.high:.2f}; the aim is {AIM})",
                 required=False,
             )
         )
@@ -132,8 +132,8 @@ def summary(run: Run, figures: Figures) -> Summary:
             *(f"{'✓' if one.good else '✗'} {' '.join(one.sentence.split())}." for one in figures.verdicts),
             "Latency is in milliseconds from the planned moment. Steady are the requests that were in flight during no "
             "swap of the same run; one may count for two phases.",
-            "The interval holds 95 % of resamples of the p99 ratio: the chance within this run alone, not that of "
-            "another day or machine.",
+            "The interval holds 95 % of resamples of the p99 ratio, whole swaps and whole pauses drawn again: the "
+            "chance within this run alone, not that of another day or machine.",
         ],
         [
             SummaryTable(("in flight during swaps of", *GROUP_HEADINGS), _rows([figures.steady, *figures.components])),

@@ -50,15 +50,13 @@ class Scale:
 
     Args:
         name: The server's name, in front of its shared-memory files.
-        own: Processes of the benchmark itself: its own and its load's.
 
     Raises:
         SetupError: There is no such server among this process's descendants.
     """
 
-    def __init__(self, name: str, own: Sequence[int] = ()) -> None:
+    def __init__(self, name: str) -> None:
         self._name = name
-        self._own = [psutil.Process(pid) for pid in own]
         mark = f"shm-region-prefix-name={name}"
         servers = [
             child
@@ -98,8 +96,9 @@ class Scale:
         busy = sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)
         busy -= getattr(times, "guest_nice", 0.0)
         ours = 0.0
-        # The times of children that have ended are their parent's.
-        for process in [*self._own, self.server, *self.server.children(recursive=True)]:
+        # This process, the server and the load that it started; the times of those that have ended are their parent's.
+        own = psutil.Process()
+        for process in [own, *own.children(recursive=True)]:
             with contextlib.suppress(psutil.Error):
                 ours += sum(process.cpu_times()[:4])
         return time.monotonic(), busy, ours

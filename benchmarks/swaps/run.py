@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from benchmarks.swaps.repository import ORDER, copy_repository, digests_on_disk,
 from benchmarks.swaps.resources import Sample, Scale
 from benchmarks.swaps.rollouts import Swap, flips_of, options_for, swap
 from benchmarks.swaps.timeline import Digests, Timeline, Wrong, judge_all
+from trident.access.restrictions import without_key
 from trident.background import step_back
 from trident.errors import SetupError, TridentError
 from trident.layout import DEFAULT_REPOSITORY
@@ -48,7 +48,7 @@ class Settings:
     """Requests a second; None for half of the saturated rate, which is measured first."""
     saturation_s: float = 20.0
     """How long to measure it."""
-    rest_s: float = 5.0
+    rest_s: float = 8.0
     """Least time from the end of one swap to the begin of the next."""
     golden: Path | None = None
     """Folder with pictures for the shadow; None for two of the load's, which have a face and a plate each."""
@@ -139,8 +139,8 @@ def _measure(settings: Settings, folder: Path, tell: Callable[[str], None]) -> R
         options, begin = options_for(golden, empty_gallery(folder)), time.time()
         with Load(server.grpc_url, pictures, plan, folder / "answers.jsonl") as load:
             step_back()  # as `trident rollout` does; the server and the load keep their priority
-            swapping = _Swapping(repository, serving, options, load, Scale(name, [os.getpid(), load.pid]), tell)
-            command = " ".join(swapping.scale.server.cmdline())
+            swapping = _Swapping(repository, serving, options, load, Scale(name), tell)
+            command = " ".join(without_key(swapping.scale.server.cmdline()))
             lead_s = min(_LEAD_S, _LEAD_SHARE * seconds)
             swapping.go(settings, pairs, lead_s, seconds - 2 * lead_s)
             answers = load.stop()

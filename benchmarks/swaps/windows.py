@@ -8,13 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.answers import Answer, Latency, Ratio, ratio_of_percentiles, summarise
+from benchmarks.answers import Answer, Latency, summarise
+from benchmarks.intervals import Ratio, ratio_of_percentiles
 from benchmarks.swaps.rollouts import RETIRE, Swap
 from trident.rollout.engine import FLIP, LOAD, PREFLIGHT, SHADOW
 
 PHASES = (PREFLIGHT, LOAD, SHADOW, FLIP, RETIRE)
 STEADY = "steady"
 ALL = "all swaps"
+
+_AFTER_S = 3.0
+"""What a swap has left in the queue counts as the swap's: at half load a queue of this kind relaxes within 1.6 s."""
 
 Span = tuple[float, float]
 Mask = npt.NDArray[np.bool_]
@@ -51,27 +55,49 @@ class Requests:
         return mask
 
     def steady(self, swaps: Iterable[Swap]) -> Mask:
-        """Which were in flight during no swap, nor its preflight. ``[N]``."""
-        return ~self.under_way(swap.whole for swap in swaps)
+        """Which were in flight during no swap, nor its preflight, nor right behind it. ``[N]``."""
+        return ~self.under_way(map(span_of, swaps))
+
+    def stretches(self, mask: Mask, cuts: Iterable[float]) -> list[npt.NDArray[np.float64]]:
+        """Latencies of some of the requests, those together that were planned between two cuts of the time.
+
+        Args:
+            mask: Which, ``[N]``.
+            cuts: Moments, in their order.
+        """
+        order = np.argsort(self.planned_N[mask])
+        planned_M, latency_M = self.planned_N[mask][order], self.latency_N[mask][order]
+        return np.split(latency_M, np.searchsorted(planned_M, list(cuts)))
+
+
+def span_of(swap: Swap) -> Span:
+    """From the begin of the preflight, which takes processor time on this machine, to when the queue is as before."""
+    begin, end = swap.whole
+    return begin, end + _AFTER_S
 
 
 def groups(
     requests: Requests, swaps: Sequence[Swap], components: Sequence[str]
 ) -> tuple[Group, list[Group], list[Group]]:
     """Steady requests; those during the swaps, of all and of each component; and those during each phase of a swap."""
-    steady_M = requests.latency_N[requests.steady(swaps)]
+    steady_N = requests.steady(swaps)
+    steady_M = requests.latency_N[steady_N]
+    # Chance deals out whole swaps, and whole pauses between them: requests of one have much in common.
+    cuts = sorted(span_of(swap)[1] for swap in swaps)
+    pauses = requests.stretches(steady_N, cuts)
     whole = Group(STEADY, 0, 0.0, summarise(steady_M), None, None)
 
     def group(name: str, spans: Sequence[Span]) -> Group:
-        during_N = requests.latency_N[requests.under_way(spans)]
-        ratio_p50 = float(np.median(during_N) / np.median(steady_M)) if len(during_N) and len(steady_M) else None
+        mask_N = requests.under_way(spans)
+        during_K = requests.latency_N[mask_N]
+        ratio_p50 = float(np.median(during_K) / np.median(steady_M)) if len(during_K) and len(steady_M) else None
         mean_s = float(np.mean([end - begin for begin, end in spans])) if spans else 0.0
-        ratio = ratio_of_percentiles(during_N, steady_M)
-        return Group(name, len(spans), mean_s, summarise(during_N), ratio_p50, ratio)
+        ratio = ratio_of_percentiles(requests.stretches(mask_N, cuts), pauses)
+        return Group(name, len(spans), mean_s, summarise(during_K), ratio_p50, ratio)
 
-    by_component = [group(ALL, [(swap.begin, swap.end) for swap in swaps])]
+    by_component = [group(ALL, [span_of(swap) for swap in swaps])]
     for component in components:
-        by_component.append(group(component, [(swap.begin, swap.end) for swap in swaps if swap.component == component]))
+        by_component.append(group(component, [span_of(swap) for swap in swaps if swap.component == component]))
     by_phase = [
         group(name, [(phase.begin, phase.end) for swap in swaps for phase in swap.phases if phase.name == name])
         for name in PHASES

@@ -51,7 +51,7 @@ def main(
 
     Starts a server, asks it with one client and at half load, and reads Triton's statistics and traces. Then the same
     with a twin of the ensemble that computes nothing. With the defaults it takes about four minutes. Exit code 1: the
-    figures do not add up.
+    counts, or statistics and traces, disagree.
     """
     console = Console(highlight=False)
     # Before anything else, so that the load average is the machine's and not ours.

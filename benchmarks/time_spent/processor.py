@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 
 from benchmarks.swaps.resources import Scale
+from trident.access.restrictions import without_key
 from trident.supervisor.leftovers import STUB
 
 SERVER = "tritonserver"
@@ -34,7 +35,7 @@ class Processor:
     @property
     def command(self) -> str:
         """The server's command line."""
-        return " ".join(self._server.cmdline())
+        return " ".join(without_key(self._server.cmdline()))
 
     def seconds(self) -> dict[str, float]:
         """Seconds that each model's processes, and Triton's own, have had so far, in user and kernel mode."""

@@ -15,7 +15,8 @@ from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from benchmarks import report
-from benchmarks.answers import Answers, Interval, failures, latencies
+from benchmarks.answers import Answers, failures, latencies
+from benchmarks.intervals import Interval
 from benchmarks.load import Load, Plan, saturated_rate
 from benchmarks.pictures import pictures_for
 from benchmarks.ranges import check_range

@@ -38,10 +38,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.Compl
 @pytest.fixture(scope="module")
 def figures(finished: tuple[subprocess.CompletedProcess[str], Path]) -> dict[str, Any]:
     done, folder = finished
-    assert done.returncode == 0, done.stdout + done.stderr
     (file,) = folder.glob("floor-*.json")
     assert file.with_suffix(".html").is_file()
-    return dict(json.loads(file.read_text()))
+    found = dict(json.loads(file.read_text()))
+    # Others may be at work where tests run; then the figures do not count, and the command says so.
+    assert done.returncode == (0 if found["outcome"] == "finished" else 1), done.stdout + done.stderr
+    return found
 
 
 def test_one_process_answers_as_the_server_does(server, gallery_url, tmp_path):

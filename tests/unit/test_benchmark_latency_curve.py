@@ -6,18 +6,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from benchmarks import report
-from benchmarks.answers import NOT_SENT, OK, Answer, Answers, interval_of_percentile, summarise
+from benchmarks.answers import NOT_SENT, OK, Answer, Answers, summarise
 from benchmarks.latency_curve.__main__ import main
 from benchmarks.latency_curve.page import WHAT, row, summary, to_html, to_json, verdicts
 from benchmarks.latency_curve.run import LEVELS, Run, Settings
-from benchmarks.latency_curve.steps import Step, relaxation_s, step_of
+from benchmarks.latency_curve.steps import Step, Window, relaxation_s, step_of, window_of
 from benchmarks.report import Summary
 from benchmarks.verdict import passed
 from trident.errors import SetupError
@@ -35,9 +34,20 @@ def answer(planned: float, ms: float = 100.0, *, late_ms: float = 0.0, code: str
     return Answer(0, "one", planned, planned + late_ms / 1000, planned + ms / 1000, code)
 
 
-def step(answers: Sequence[Answer], **more: Any) -> Step:
-    settings = {"saturated": 8.0, "rate": 4.0, "settle_s": 2.0, "seconds": 10.0, **more}
-    return step_of(Answers({"begin": 1000.0}, tuple(answers)), **settings)
+def window(answers: Sequence[Answer], settle_s: float = 2.0, seconds: float = 10.0) -> Window:
+    return window_of(Answers({"begin": 1000.0}, tuple(answers)), settle_s=settle_s, seconds=seconds)
+
+
+def step(
+    answers: Sequence[Answer],
+    *,
+    saturated: float = 8.0,
+    rate: float = 4.0,
+    settle_s: float = 2.0,
+    seconds: float = 10.0,
+) -> Step:
+    """Of one pass."""
+    return step_of([window(answers, settle_s, seconds)], saturated=saturated, rate=rate, settle_s=settle_s)
 
 
 def steady_step(share: float, *, ms: float = 100.0, late_ms: float = 1.0, failed: int = 0) -> Step:
@@ -53,7 +63,7 @@ def run_of(*steps: Step, after: float | None = 8.2) -> Run:
     return Run(Settings(), {"flags": ["--one"], "triton": "triton 2"}, ("one.jpg",), 8.0, after, steps)
 
 
-# How sure a percentile is
+# Percentiles, and how far passes lie apart
 
 
 def test_p90_lies_between_p50_and_p95():
@@ -61,35 +71,25 @@ def test_p90_lies_between_p50_and_p95():
     assert (found.p50, found.p90, found.p95, found.p99) == pytest.approx((50.0, 90.0, 95.0, 99.0))
 
 
-def test_the_interval_holds_the_percentile_and_narrows_with_more_answers():
-    chance = np.random.default_rng(1)
-    few, many = (interval_of_percentile(chance.exponential(100.0, count), percent=50) for count in (50, 5000))
-    truth = 100.0 * np.log(2)
-    assert few.low < truth < few.high
-    assert many.low < truth < many.high
-    assert (many.high - many.low) < (few.high - few.low) / 3
+def test_the_passes_range_is_told_where_there_are_several():
+    fast, slow = (window([answer(1003.0 + number, ms) for number in range(9)]) for ms in (100.0, 300.0))
+    both = step_of([fast, slow, fast], saturated=8.0, rate=4.0, settle_s=2.0)
+    assert both.range_of("p95") == pytest.approx((100.0, 300.0))
+    assert (both.requests, both.passes, both.seconds) == (27, 3, 30.0)
+    assert both.latency.count == sum(one.count for one in both.by_pass)
+    assert step([answer(1003.0)]).range_of("p95") is None
 
 
-def test_neighbours_that_are_alike_make_it_wider():
-    """As many answers, of a queue that was long for a while and then short: fewer of them are independent."""
-    values_N = np.random.default_rng(2).exponential(100.0, 1000)
-    mixed, sorted_ = (interval_of_percentile(one, percent=50) for one in (values_N, np.sort(values_N)))
-    assert sorted_.high - sorted_.low > 2 * (mixed.high - mixed.low)
+def test_a_pass_in_which_nothing_was_answered_has_no_range():
+    failed, answered = window([answer(1003.0, code="UNAVAILABLE")]), window([answer(1003.0, 70.0)])
+    both = step_of([failed, answered], saturated=8.0, rate=4.0, settle_s=2.0)
+    assert both.range_of("p95") is None
+    assert (both.failed, both.latency.count) == (1, 1)
 
 
-@pytest.mark.parametrize("count", [1, 2, 7, 100])
-def test_equal_values_are_sure(count):
-    found = interval_of_percentile(np.full(count, 5.0))
-    assert (found.low, found.high) == (5.0, 5.0)
-
-
-def test_nothing_is_unsure_of_nothing():
-    assert interval_of_percentile(np.array([])) is None
-
-
-def test_the_interval_is_the_same_each_time():
-    values_N = np.random.default_rng(3).exponential(100.0, 200)
-    assert interval_of_percentile(values_N) == interval_of_percentile(values_N)
+def test_every_second_pass_goes_downwards():
+    settings = Settings(levels=(0.1, 0.5, 0.9))
+    assert [settings.order_of(number) for number in range(3)] == [[0, 1, 2], [2, 1, 0], [0, 1, 2]]
 
 
 # What counts in a step
@@ -128,8 +128,7 @@ def test_failures_are_counted_by_code_and_have_no_latency():
 
 def test_a_step_in_which_everything_failed():
     found = step([answer(1003.0, code="UNAVAILABLE")])
-    assert (found.latency, found.p99_interval, found.achieved) == (None, None, 0.0)
-    assert found.rests_on_few
+    assert (found.latency, found.by_pass, found.achieved) == (None, (None,), 0.0)
     assert "1 UNAVAILABLE" in row(found)
 
 
@@ -147,20 +146,26 @@ def test_relaxation(rate, expected):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "settled"), [pytest.param(2.9, False, id="too short"), pytest.param(3.1, True, id="long enough")]
+    ("settle_s", "seconds", "settled"),
+    [
+        pytest.param(3.1, 2.9, False, id="too short"),
+        pytest.param(2.9, 3.1, False, id="begun too early"),
+        pytest.param(3.1, 3.1, True, id="long enough"),
+    ],
 )
-def test_a_step_has_settled_after_three_relaxation_times(seconds, settled):
-    assert step([answer(1003.0)], saturated=4.0, rate=1.0, seconds=seconds).settled is settled
+def test_a_step_has_settled_after_three_relaxation_times(settle_s, seconds, settled):
+    found = step([answer(1005.0)], saturated=4.0, rate=1.0, settle_s=settle_s, seconds=seconds)
+    assert found.settled is settled
 
 
 # Settings
 
 
 def test_a_step_lasts_for_its_requests_or_as_long_as_it_may():
-    settings = Settings(levels=(0.1, 0.5), requests=300, longest_s=150, settle_s=3, rest_s=2)
-    assert settings.window_s(0.8) == 150
-    assert settings.window_s(4.0) == 75
-    assert settings.whole_s(8.0) == pytest.approx(150 + 75 + 2 * 5)
+    settings = Settings(levels=(0.1, 0.5), passes=2, requests=300, longest_s=150, settle_s=5, rest_s=2)
+    assert settings.window_s(0.8) == 75
+    assert settings.window_s(4.0) == 37.5
+    assert settings.whole_s(8.0) == pytest.approx(2 * (75 + 37.5 + 2 * 7))
 
 
 def test_the_levels_go_up_to_saturation_and_over_it():
@@ -175,6 +180,7 @@ def test_the_levels_go_up_to_saturation_and_over_it():
         {"levels": (0.0, 0.5)},
         {"levels": (4.0,)},
         {"requests": 0},
+        {"passes": 0},
         {"longest_s": 0.0},
         {"settle_s": -1.0},
         {"callers": 0},
@@ -199,7 +205,7 @@ def test_the_report_is_whole(tmp_path):
     assert [one["share"] for one in figures["steps"]] == pytest.approx([0.1, 0.5, 0.9, 1.1])
     for one in figures["steps"]:
         assert one["requests"] == one["latency"]["count"] + one["failed"]
-        assert one["p99_interval"]["low"] <= one["latency"]["p99"] <= one["latency"]["worst"]
+        assert [part["count"] for part in one["by_pass"]] == [one["latency"]["count"]]
     assert Summary.from_json(figures["summary"]).to_json() == summary(run).to_json()
     page = as_html.read_text()
     assert page.count("data:image/png") == 2
@@ -234,7 +240,9 @@ def test_what_makes_the_run_fail(steps, after, good):
         pytest.param(run_of(steady_step(0.5, late_ms=90.0)), "the generator was late", id="late"),
         pytest.param(run_of(steady_step(0.5), after=4.0), "-50.0 %", id="slowed down"),
         pytest.param(run_of(steady_step(1.0, failed=2)), "2 of 40 requests at the saturated rate", id="failed over it"),
-        pytest.param(run_of(replace(steady_step(0.5), others_cores=1.5)), "at most 1.50 cores", id="others worked"),
+        pytest.param(
+            run_of(replace(steady_step(0.5), others_cores=1.5)), "others kept 1.50 cores busy", id="others worked"
+        ),
     ],
 )
 def test_what_speaks_against_a_run_is_told(run, sentence):
@@ -242,11 +250,23 @@ def test_what_speaks_against_a_run_is_told(run, sentence):
     assert sentence in told.sentence
 
 
-def test_remarks_say_what_a_row_rests_on():
-    few, settled = steady_step(0.1), replace(steady_step(0.1), latency=summarise(np.full(100, 5.0)))
-    assert row(few)[-1] == "few"
-    assert row(settled)[-1] == ""
-    assert "not settled" in row(steady_step(1.0))[-1]
+def test_a_remark_says_where_the_queue_had_no_time_to_settle():
+    assert row(steady_step(0.1))[-1] == ""
+    assert row(steady_step(1.0))[-1] == "not settled"
+
+
+@pytest.mark.parametrize(
+    ("level", "left_out_s"),
+    [
+        pytest.param(0.25, 3.0, id="at once"),  # relaxation 1 s
+        pytest.param(0.5625, 12.0, id="three relaxation times of 4 s"),
+        pytest.param(0.9, 3.0, id="too long to wait for"),
+        pytest.param(1.0, 3.0, id="never"),
+    ],
+)
+def test_what_the_queue_needs_to_settle_does_not_count(level, left_out_s):
+    settings = Settings(settle_s=3.0, longest_settle_s=60.0)
+    assert settings.left_out_s(4.0 * level, 4.0) == pytest.approx(left_out_s)
 
 
 # The command

@@ -23,10 +23,10 @@ from benchmarks.answers import (
     Answer,
     failures,
     latencies,
-    ratio_of_percentiles,
     read_answers,
     summarise,
 )
+from benchmarks.intervals import ratio_of_percentiles
 from benchmarks.load import Arrivals, Generator, Load, Plan, arrival_times, check_loopback, saturated_rate
 from trident.errors import SetupError
 
@@ -278,11 +278,26 @@ def test_percentiles_are_of_what_was_answered():
 def test_a_ratio_of_percentiles_says_how_sure_it_is():
     chance = np.random.default_rng(1)
     steady, twice = chance.exponential(100.0, 3000), 2 * chance.exponential(100.0, 3000)
+    steady, twice = np.split(steady, 100), np.split(twice, 100)
     ratio = ratio_of_percentiles(twice, steady)
     assert ratio is not None
     assert ratio.value == pytest.approx(2.0, rel=0.15)
     assert ratio.low < ratio.value < ratio.high
-    few = ratio_of_percentiles(twice[:60], steady)
-    assert few is not None
-    assert few.high - few.low > ratio.high - ratio.low
-    assert ratio_of_percentiles(np.array([]), steady) is None
+    few = ratio_of_percentiles(twice[:5], steady, percent=90)
+    many = ratio_of_percentiles(twice, steady, percent=90)
+    assert few is not None and many is not None
+    assert few.high - few.low > many.high - many.low
+    assert ratio_of_percentiles([], steady) is None
+    assert ratio_of_percentiles([np.array([])], steady) is None
+
+
+def test_stretches_that_are_slow_as_a_whole_make_a_ratio_less_sure():
+    chance = np.random.default_rng(2)
+    steady = np.split(chance.exponential(100.0, 3000), 30)
+    mixed = np.split(chance.exponential(100.0, 3000), 30)
+    bursts = [(3.0 if number < 3 else 1.0) * stretch for number, stretch in enumerate(mixed)]
+    calm, wild = ratio_of_percentiles(mixed, steady), ratio_of_percentiles(bursts, steady)
+    alone = ratio_of_percentiles([np.array([value]) for value in np.concatenate(bursts)], steady)
+    assert calm is not None and wild is not None and alone is not None
+    assert wild.high - wild.low > 1.3 * (alone.high - alone.low)
+    assert wild.value > calm.value

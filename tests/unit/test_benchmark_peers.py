@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email import message_from_bytes
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -25,9 +25,9 @@ from benchmarks.answers import BAD_ANSWER, OK, Answer, read_answers
 from benchmarks.load import Arrivals, Generator, Plan, check_loopback
 from benchmarks.peers import environments, lines
 from benchmarks.peers.environments import environment_of, installed, reason_of
-from benchmarks.peers.figures import work_out
+from benchmarks.peers.figures import Measure, work_out
 from benchmarks.peers.measure import Phase, Run, Settings, Visit, orders
-from benchmarks.peers.page import HEADINGS, row_cells, sentences, to_html, to_json
+from benchmarks.peers.page import HEADINGS, compare, row_cells, sentences, to_html, to_json
 from benchmarks.peers.peer import DESCRIPTION, FOLDER, PORTS, Peer, Protocol, peer_names, read_peer, read_peers
 from benchmarks.peers.processes import Family, adopt_orphans
 from benchmarks.peers.same import ask, check_same, differences
@@ -411,12 +411,14 @@ def test_a_family_knows_what_its_members_spent(family):
     with subprocess.Popen([sys.executable, "-c", busy], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        assert family.cpu_s() >= 0.29
+        assert family.cpu_s()[process.pid] >= 0.29
         process.kill()
-    assert family.cpu_s() == 0
+    assert family.cpu_s() == {}
 
 
 # The figures
+
+PHASES = ("one", "saturated", "half")
 
 
 def test_every_second_round_is_reversed():
@@ -444,7 +446,7 @@ def phase(count: int, ms: float, cpu_s: float, failed: int = 0) -> Phase:
         Answer(number, "one", float(number), float(number), number + ms / 1000, OK if number >= failed else "HTTP_500")
         for number in range(count)
     ]
-    return Phase(tuple(answers), cpu_s, 0.1)
+    return Phase(tuple(answers), cpu_s, others_cores=0.1, busiest=0.5)
 
 
 def made_up(**more: Any) -> Run:
@@ -468,7 +470,10 @@ def test_the_figures_of_made_up_visits(monkeypatch):
     figures = work_out(made_up())
     trident, other = figures.rows
     assert trident.rate == pytest.approx(10.5)
-    assert trident.rates == (10.0, 11.0)
+    assert trident.by_round[Measure.RATE] == (10.0, 11.0)
+    assert trident.by_round[Measure.CPU] == pytest.approx((0.2, 0.2))
+    assert other.by_round[Measure.P99] == pytest.approx((220, 220))
+    assert trident.busiest == 0.5
     assert (trident.one.count, trident.half.count) == (20, 40)
     assert trident.one.p50 == pytest.approx(100)
     assert other.half.p99 == pytest.approx(220)
@@ -503,16 +508,40 @@ def test_the_report_is_whole_and_asks_the_network_for_nothing(tmp_path):
     assert "no such version" in as_html.read_text()
 
 
-def test_trident_s_place_is_told_whoever_is_first():
+def test_who_is_ahead_of_trident_is_told_and_who_cannot_be_told_from_it():
     run = made_up()
+    run.visits[1] = replace(run.visits[1], half=phase(20, 100, 9))  # the other's first round, faster than Trident's
     said = " ".join(sentences(run, work_out(run)))
-    assert "in throughput 1 of 2 (10.5 answers a second; next Other | Server, 5)" in said
-    assert "in memory 2 of 2 (900 MB; best Other | Server, 600)" in said
+    assert "in throughput, answers a second: behind none;" in said
+    assert "in p99 at half load, ms: behind none, not to be told from Other | Server;" in said
+    assert "in memory, MB: behind Other | Server." in said
 
 
-def test_a_busy_machine_is_told():
+@pytest.mark.parametrize(
+    ("ours", "theirs", "order"),
+    [
+        pytest.param([3.0, 4.0], [1.0, 2.0], 1, id="better"),
+        pytest.param([1.0, 2.0], [3.0, 4.0], -1, id="worse"),
+        pytest.param([1.0, 3.5], [3.0, 4.0], None, id="overlapping"),
+        pytest.param([2.0], [2.0], None, id="equal"),
+        pytest.param([float("nan"), 4.0], [1.0, 2.0], None, id="a round in which all failed"),
+    ],
+)
+def test_rounds_that_overlap_decide_nothing(ours, theirs, order):
+    assert compare(ours, theirs, largest_first=True) == order
+    assert compare(theirs, ours, largest_first=False) == order
+
+
+@pytest.mark.parametrize(("others_cores", "outcome"), [(0.1, "finished"), (0.4, "failed")])
+def test_a_busy_machine_is_told_and_does_not_count(others_cores, outcome):
     run = made_up()
-    assert any("Other work kept 0.10 cores busy" in sentence for sentence in sentences(run, work_out(run)))
+    run.visits = [
+        replace(visit, **{name: replace(getattr(visit, name), others_cores=others_cores) for name in PHASES})
+        for visit in run.visits
+    ]
+    figures = work_out(run)
+    assert any(f"others kept {others_cores:.2f} cores busy" in sentence for sentence in sentences(run, figures))
+    assert to_json(run, figures, report.circumstances("made up"))["outcome"] == outcome
 
 
 def test_a_row_has_a_cell_for_each_heading():

@@ -231,14 +231,14 @@ SWAPS = [swap_between("classifier", 100.0, 130.0), swap_between("fusion", 200.0,
 def test_requests_are_sorted_by_what_was_going_on():
     steady, components, phases = groups(Requests(made_up_answers()), SWAPS, ["classifier", "fusion"])
     by_name = {group.name: group for group in components}
-    # Each swap has 31 requests, and its preflight one of its own, which counts for neither.
+    # Each swap has 31 requests, its preflight one of its own, and three come while its queue may still be there.
     assert steady.latency is not None
-    assert (steady.latency.count, steady.latency.worst) == (300 - 2 * 32, pytest.approx(100))
-    assert [by_name[name].latency.count for name in (ALL, "classifier", "fusion")] == [62, 31, 31]
+    assert (steady.latency.count, steady.latency.worst) == (300 - 2 * 35, pytest.approx(100))
+    assert [by_name[name].latency.count for name in (ALL, "classifier", "fusion")] == [70, 35, 35]
     assert by_name["classifier"].p99_ratio.value == pytest.approx(3.0)
     assert by_name["fusion"].p99_ratio.value == pytest.approx(5.0)
     assert by_name[ALL].swaps == 2
-    assert by_name["fusion"].seconds == pytest.approx(30)
+    assert by_name["fusion"].seconds == pytest.approx(34)
     assert [group.name for group in phases] == ["preflight", "load", "flip", "retire"]
     # 100 to 110 and 200 to 210, both ends included.
     assert phases[1].latency.count == 22

@@ -19,7 +19,8 @@ from tritonclient.grpc import service_pb2
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from benchmarks import report
-from benchmarks.answers import OK, Answer, Answers, Interval
+from benchmarks.answers import OK, Answer, Answers
+from benchmarks.intervals import Interval
 from benchmarks.report import Summary
 from benchmarks.time_spent import twin
 from benchmarks.time_spent.account import BEFORE, BETWEEN, BRANCHES, OUTSIDE, SENDER, account_of, path_of, timeline

@@ -1,5 +1,7 @@
 """Saliency of networks whose reasons are known: they look at the brightness of one part of the picture."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -50,6 +52,29 @@ def test_the_hottest_point_lies_where_the_network_looks(method):
     rest[:50, 44:] = False
     part = found.values[TOP:BOTTOM, LEFT:RIGHT]
     assert part.mean() > 4 * np.abs(found.values[rest]).mean()
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        pytest.param([[0, 1, 1, 0], [0, 1, 1, 0]], (2.0, 1.0), id="a patch of windows"),
+        pytest.param([[0, 0, 0, 3]], (3.5, 0.5), id="one pixel"),
+        pytest.param([[2, 0, 0, 0], [2, 0, 2, 2]], (0.5, 1.0), id="the first of two patches"),
+    ],
+)
+def test_the_hottest_point_is_the_middle_of_its_patch(values, expected):
+    found = replace(look(masks=20), values=np.array(values, dtype=np.float64))
+    assert found.hottest == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("hottest_hidden", "coldest_hidden", "checked"),
+    [(0.3, 0.9, True), (0.85, 0.9, False), (0.6, 0.5, False)],
+    ids=["it costs", "it costs too little", "the cold costs more"],
+)
+def test_a_map_is_checked_by_what_hiding_costs(hottest_hidden, coldest_hidden, checked):
+    found = replace(look(masks=20), base=0.9, hottest_hidden=hottest_hidden, coldest_hidden=coldest_hidden)
+    assert found.checked is checked
 
 
 @both

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ from benchmarks.locust_load.process import (
 )
 from benchmarks.locust_load.shapes import MOST_USERS, Kind, Stage, stage_at, stages
 from benchmarks.pictures import write_pictures
+from benchmarks.swaps.resources import Sample
 from tests.tiny_trident import answers as tiny_answers
 from trident.contract import CALLED, COMPONENTS, DETAIL_SIDE, ENSEMBLE, NETWORKS, DType
 from trident.contract import MODELS as SPECS
@@ -351,12 +353,34 @@ def test_a_load_that_was_not_made_says_so(changes, about):
         work_out(counted(**changes))
 
 
+def sample(memory_mb: float, others_cores: float = 0.03) -> Sample:
+    return Sample(
+        at=0.0,
+        swaps=0,
+        memory_mb=memory_mb,
+        server_mb=memory_mb / 2,
+        stubs=9,
+        handles=300,
+        shm_files=9,
+        shm_mb=1.0,
+        load_average=1.0,
+        others_cores=others_cores,
+    )
+
+
+@pytest.mark.parametrize(("others_cores", "mark"), [(0.05, "✓"), (0.9, "✗")])
+def test_whether_the_machine_was_left_alone_is_told(run, others_cores, mark):
+    found = replace(run, samples=[sample(900.0, others_cores)])
+    assert f"{mark} others kept {others_cores:.2f} cores busy" in " ".join(page.summary(found).sentences)
+    assert page.to_json(found)["others_cores"] == [others_cores]
+
+
 @pytest.fixture
 def run(tmp_path) -> page.Run:
     facts = report.circumstances("a command")
     pictures = write_pictures(tmp_path / "pictures")
     settings = Settings(batch="1,4", users=2, seconds=20)
-    return page.Run(work_out(counted()), settings, facts, counted(), pictures, [900.0, 950.0], [])
+    return page.Run(work_out(counted()), settings, facts, counted(), pictures, [sample(900.0), sample(950.0)], [])
 
 
 def test_the_report_is_whole(run, tmp_path):

@@ -81,6 +81,7 @@ class View:
             "highest": float(found.values.max()),
             "hottest": list(self.hottest),
             "hottest_hidden": found.hottest_hidden,
+            "checked": found.checked,
             "coldest_hidden": found.coldest_hidden,
         }
 
@@ -95,6 +96,8 @@ class View:
             f"Check: {found.hottest_hidden:.3f} with the hottest {CHECKED_SHARE:.0%} of the picture hidden, "
             f"{found.coldest_hidden:.3f} with the coldest.",
         ]
+        if not found.checked:
+            said.append("The check fails: hiding the hottest part costs little or nothing, so this map says little.")
         if random:
             said.append("What is within two standard errors of 0 is left blank.")
         if not found.values.any():

@@ -12,6 +12,7 @@ from enum import StrEnum
 from itertools import islice
 from typing import TypeVar
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -28,6 +29,8 @@ Advance = Callable[[int], None]
 
 CHECKED_SHARE = 0.1
 """Part of the picture that is hidden to check a map: once the hottest, once the coldest."""
+_COSTS = 0.1
+"""Of a score: what hiding the hottest part has to cost at least."""
 
 _ROUNDING = 1e-6
 
@@ -84,9 +87,19 @@ class Saliency:
 
     @property
     def hottest(self) -> tuple[float, float]:
-        """The middle of the pixel with the highest value, x and y in pixels of the map."""
+        """The middle of the patch of the highest value, of the first if there are several: x and y, pixels of the map.
+
+        Windows leave all pixels of a patch with one value, whose first is a corner of it.
+        """
         row, column = divmod(int(self.values.argmax()), self.values.shape[1])
-        return column + 0.5, row + 0.5
+        _, patches = cv2.connectedComponents((self.values == self.values[row, column]).astype(np.uint8))
+        rows_N, columns_N = np.nonzero(patches == patches[row, column])
+        return float(columns_N.mean()) + 0.5, float(rows_N.mean()) + 0.5
+
+    @property
+    def checked(self) -> bool:
+        """Whether the network goes by what is hot: hiding it costs a tenth of the score, the cold less."""
+        return self.hottest_hidden <= (1 - _COSTS) * min(self.base, self.coldest_hidden)
 
     @property
     def shown(self) -> Map:

@@ -52,6 +52,11 @@ def classes_part(sides: Mapping[str, ClassAnswers]) -> Part:
 def confusions(answers: ClassAnswers) -> list[tuple[str, str, int, float]]:
     """True class, what was said first, how often, and its greatest probability; most frequent first, then surest."""
     names = load_taxonomy().names
+    return [(names[true], names[said], count, surest) for true, said, count, surest in _confusions(answers)]
+
+
+def _confusions(answers: ClassAnswers) -> list[tuple[int, int, int, float]]:
+    """The same, with indices of classes: names are not unique."""
     counts: Counter[tuple[int, int]] = Counter()
     surest: dict[tuple[int, int], float] = {}
     for true, said, probability in zip(
@@ -61,21 +66,24 @@ def confusions(answers: ClassAnswers) -> list[tuple[str, str, int, float]]:
             counts[true, said] += 1
             surest[true, said] = max(probability, surest.get((true, said), 0.0))
     order = sorted(counts, key=lambda pair: (-counts[pair], -surest[pair]))
-    return [(names[true], names[said], counts[true, said], surest[true, said]) for true, said in order]
+    return [(*pair, counts[pair], surest[pair]) for pair in order]
 
 
 def confusion_of_classes(answers: ClassAnswers) -> tuple[list[int], npt.NDArray[np.int64]]:
-    """The classes that take part in most errors, at most 20, and how often each (row) was called each (column).
+    """The classes of the most frequent confusions, true and said, and how often each (row) was called each (column).
 
-    The last column is all other classes.
+    At most 20 classes. The last column is all other classes.
     """
-    labels_N, said_N = answers.labels, answers.ranked[:, 0]
-    wrong_N = labels_N != said_N
-    errors = Counter([*labels_N[wrong_N].tolist(), *said_N[wrong_N].tolist()])
-    chosen = sorted(index for index, _ in errors.most_common(_MOST_CLASSES))
+    taking_part: set[int] = set()
+    for true, said, _, _ in _confusions(answers):
+        pair = {true, said}
+        if len(taking_part | pair) > _MOST_CLASSES:
+            break
+        taking_part |= pair
+    chosen = sorted(taking_part)
     place = {index: row for row, index in enumerate(chosen)}
     counts = np.zeros((len(chosen), len(chosen) + 1), dtype=np.int64)
-    for true, said in zip(labels_N.tolist(), said_N.tolist(), strict=True):
+    for true, said in zip(answers.labels.tolist(), answers.ranked[:, 0].tolist(), strict=True):
         if true in place:
             counts[place[true], place.get(said, len(chosen))] += 1
     return chosen, counts
@@ -95,7 +103,7 @@ def _confused(answers: ClassAnswers, title: str) -> list[str]:
         subheading(title),
         report.paragraph(
             f"{sum(count for _, _, count, _ in found)} of {len(answers.pictures)} first labels are wrong. A matrix of "
-            f"1,000 classes does not fit: these are the {len(chosen)} classes that take part in most errors.",
+            f"1,000 classes does not fit: these are the {len(chosen)} classes of the most frequent confusions.",
             "note",
         ),
         plots.matrix(
