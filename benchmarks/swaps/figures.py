@@ -10,7 +10,7 @@ from benchmarks.report import Summary, SummaryTable
 from benchmarks.swaps.repository import ORDER
 from benchmarks.swaps.resources import FLAT_MB, Growth, growth
 from benchmarks.swaps.run import Run
-from benchmarks.swaps.windows import ALL, Group, Requests, groups
+from benchmarks.swaps.windows import AFTER_S, ALL, Group, Requests, groups
 from benchmarks.verdict import Verdict, passed
 
 AIM = 1.5
@@ -35,7 +35,7 @@ class Figures:
 
 def work_out(run: Run) -> Figures:
     """Everything that is counted out of the records of a run."""
-    requests = Requests(run.answers.records)
+    requests = requests_of(run)
     steady, components, phases = groups(requests, run.swaps, list(run.pairs))
     cycle = 2 * len(run.pairs)
     quantities = (
@@ -47,6 +47,11 @@ def work_out(run: Run) -> Figures:
     )
     growths = [found for name, unit, values in quantities if (found := growth(name, unit, values, cycle)) is not None]
     return Figures(steady, components, phases, growths, _verdicts(run, components, growths))
+
+
+def requests_of(run: Run) -> Requests:
+    """Its requests. Where swaps follow each other quickly, half of the rest between them is steady."""
+    return Requests(run.answers.records, min(AFTER_S, run.settings.rest_s / 2))
 
 
 def _verdicts(run: Run, components: Sequence[Group], growths: Sequence[Growth]) -> list[Verdict]:

@@ -12,11 +12,11 @@ import numpy as np
 from benchmarks import report
 from benchmarks.answers import failures
 from benchmarks.swaps import plots
-from benchmarks.swaps.figures import GROUP_HEADINGS, Figures, group_row, summary
+from benchmarks.swaps.figures import GROUP_HEADINGS, Figures, group_row, requests_of, summary
 from benchmarks.swaps.resources import Growth
 from benchmarks.swaps.run import Run
 from benchmarks.swaps.timeline import Wrong
-from benchmarks.swaps.windows import Group, Requests
+from benchmarks.swaps.windows import Group
 
 WHAT = "swaps"
 """The kind of the report."""
@@ -73,7 +73,7 @@ def _wrong_json(wrong: Wrong) -> dict[str, Any]:
 
 def to_html(run: Run, figures: Figures, facts: Mapping[str, Any]) -> str:
     """The page."""
-    requests = Requests(run.answers.records)
+    requests = requests_of(run)
     minutes = (run.end - run.begin) / 60
     lead = (
         f"{len(run.answers.records)} requests in {minutes:.1f} minutes, {run.rate:.2f} a second, planned beforehand "

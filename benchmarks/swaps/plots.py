@@ -17,7 +17,7 @@ from benchmarks.swaps.windows import ALL, STEADY, Group, Requests
 def latency_over_time(answers: Sequence[Answer], swaps: Sequence[Swap], begin: float) -> Drawn:
     """Every request at the moment at which it was planned, with the swaps behind."""
     requests = Requests(answers)
-    during = requests.under_way((swap.begin, swap.end) for swap in swaps)
+    during = requests.under_way(map(requests.span_of, swaps))
     with style():
         figure = Figure(figsize=(9.5, 3.4))
         axes = figure.add_subplot()
@@ -42,7 +42,7 @@ def distribution(requests: Requests, swaps: Sequence[Swap]) -> Drawn:
         axes_cdf, axes_tail = figure.subplots(1, 2)
         kinds = (
             (requests.latency_N[requests.steady(swaps)], GREY, STEADY),
-            (requests.latency_N[requests.under_way((swap.begin, swap.end) for swap in swaps)], BLUE, "during swaps"),
+            (requests.latency_N[requests.under_way(map(requests.span_of, swaps))], BLUE, "during swaps"),
         )
         for values_N, colour, label in kinds:
             if not len(values_N):

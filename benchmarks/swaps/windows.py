@@ -17,7 +17,7 @@ PHASES = (PREFLIGHT, LOAD, SHADOW, FLIP, RETIRE)
 STEADY = "steady"
 ALL = "all swaps"
 
-_AFTER_S = 3.0
+AFTER_S = 3.0
 """What a swap has left in the queue counts as the swap's: at half load a queue of this kind relaxes within 1.6 s."""
 
 Span = tuple[float, float]
@@ -39,9 +39,15 @@ class Group:
 
 
 class Requests:
-    """The answered requests of a run, ready to be sorted."""
+    """The answered requests of a run, ready to be sorted.
 
-    def __init__(self, answers: Sequence[Answer]) -> None:
+    Args:
+        answers: All of them; those that failed do not count.
+        after_s: How long behind a swap its queue may still be there.
+    """
+
+    def __init__(self, answers: Sequence[Answer], after_s: float = AFTER_S) -> None:
+        self.after_s = after_s
         answered = [answer for answer in answers if answer.ok]
         self.planned_N = np.array([answer.planned for answer in answered])
         self.done_N = np.array([answer.done for answer in answered])
@@ -56,7 +62,12 @@ class Requests:
 
     def steady(self, swaps: Iterable[Swap]) -> Mask:
         """Which were in flight during no swap, nor its preflight, nor right behind it. ``[N]``."""
-        return ~self.under_way(map(span_of, swaps))
+        return ~self.under_way(map(self.span_of, swaps))
+
+    def span_of(self, swap: Swap) -> Span:
+        """From the begin of the preflight, which takes time on this machine, to when the queue is as before."""
+        begin, end = swap.whole
+        return begin, end + self.after_s
 
     def stretches(self, mask: Mask, cuts: Iterable[float]) -> list[npt.NDArray[np.float64]]:
         """Latencies of some of the requests, those together that were planned between two cuts of the time.
@@ -70,12 +81,6 @@ class Requests:
         return np.split(latency_M, np.searchsorted(planned_M, list(cuts)))
 
 
-def span_of(swap: Swap) -> Span:
-    """From the begin of the preflight, which takes processor time on this machine, to when the queue is as before."""
-    begin, end = swap.whole
-    return begin, end + _AFTER_S
-
-
 def groups(
     requests: Requests, swaps: Sequence[Swap], components: Sequence[str]
 ) -> tuple[Group, list[Group], list[Group]]:
@@ -83,7 +88,7 @@ def groups(
     steady_N = requests.steady(swaps)
     steady_M = requests.latency_N[steady_N]
     # Chance deals out whole swaps, and whole pauses between them: requests of one have much in common.
-    cuts = sorted(span_of(swap)[1] for swap in swaps)
+    cuts = sorted(requests.span_of(swap)[1] for swap in swaps)
     pauses = requests.stretches(steady_N, cuts)
     whole = Group(STEADY, 0, 0.0, summarise(steady_M), None, None)
 
@@ -95,9 +100,9 @@ def groups(
         ratio = ratio_of_percentiles(requests.stretches(mask_N, cuts), pauses)
         return Group(name, len(spans), mean_s, summarise(during_K), ratio_p50, ratio)
 
-    by_component = [group(ALL, [span_of(swap) for swap in swaps])]
+    by_component = [group(ALL, [requests.span_of(swap) for swap in swaps])]
     for component in components:
-        by_component.append(group(component, [span_of(swap) for swap in swaps if swap.component == component]))
+        by_component.append(group(component, [requests.span_of(swap) for swap in swaps if swap.component == component]))
     by_phase = [
         group(name, [(phase.begin, phase.end) for swap in swaps for phase in swap.phases if phase.name == name])
         for name in PHASES

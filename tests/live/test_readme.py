@@ -23,6 +23,8 @@ TRIDENT = Path(sys.executable).parent / "trident"
 DOCUMENTED_URL = "127.0.0.1:8001"
 NOT_HERE = {"serve", "rollout", "rollback", "retire"}
 """Commands of ``trident`` that are not run here: a server is there, and its pins, which are the clone's, stay."""
+ENDLESS = "--watch"
+"""What runs until Ctrl-C; ``test_sight`` has it."""
 
 
 @pytest.fixture
@@ -56,7 +58,7 @@ def test_the_commands_of_the_readme_run(folder, server, tmp_path):
     gallery_url = f"sqlite:///{tmp_path / 'readme.db'}"
     outputs = {}
     for program, *arguments in commands(README):
-        if program.endswith("trident") and arguments[0] not in NOT_HERE:
+        if program.endswith("trident") and arguments[0] not in NOT_HERE and ENDLESS not in arguments:
             outputs[" ".join(arguments)] = run([TRIDENT, *arguments], folder, server, gallery_url)
     assert "Eileen Collins" in outputs["gallery list"]
     answers = [json.loads(line) for line in (folder / "answers.jsonl").read_text().splitlines()]

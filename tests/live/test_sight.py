@@ -211,15 +211,18 @@ class TestLog:
 
 class TestWatch:
     def test_the_live_view_shows_what_flows_and_ends_on_ctrl_c(self, sight: Sight) -> None:
+        # As a terminal starts it: where these tests run in the background, SIGINT is ignored, and would be by it.
         command = [TRIDENT, "status", "--watch", "0.5", "--json", "--url", sight.grpc, "--metrics-url", sight.metrics]
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=sight.environment
+            ["env", "--default-signal=INT", *command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=sight.environment,
         )
         assert process.stdout
         seen = []
         try:
-            # Where SIGINT is ignored, as in some shells' background jobs, so it is in what they start: Python then
-            # never raises KeyboardInterrupt. Nothing here starts it so.
             with TridentClient(sight.grpc) as client:
                 for _ in range(40):
                     for _ in range(3):
