@@ -373,6 +373,34 @@ def saturated_rate(answers: Answers, *, leave_out_s: float) -> float:
     return (len(done) - 1) / (done[-1] - done[0])
 
 
+def find_saturation(
+    send: Callable[[Plan], Answers],
+    tell: Callable[[str], None],
+    *,
+    seconds: float,
+    callers: int,
+    seed: int,
+    warm_s: float,
+) -> float:
+    """Answers a second when there is always a request waiting.
+
+    Args:
+        send: Makes a load, and waits for its end.
+        tell: Is told what came of it, in a line.
+        seconds: How long it is measured.
+        callers: Who wait for their answers.
+        seed: Of the choice of pictures.
+        warm_s: What comes before, and does not count.
+
+    Raises:
+        SetupError: A request failed, or it was too short.
+    """
+    answers = send(Plan(seconds=warm_s + seconds, workers=callers, seed=seed))
+    rate = saturated_rate(answers, leave_out_s=warm_s)
+    tell(f"Saturated at {rate:.2f} requests a second, with {callers} callers.")
+    return rate
+
+
 async def _input_ended() -> None:
     """Return once standard input is closed."""
     reader = asyncio.StreamReader()

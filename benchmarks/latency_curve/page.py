@@ -78,10 +78,13 @@ def verdicts(run: Run) -> list[Verdict]:
                 required=False,
             )
         )
+    return [*found, *_alone(run)]
+
+
+def _alone(run: Run) -> list[Verdict]:
+    """Whether others left the machine alone; nothing where the server is somebody else's, and that was not measured."""
     busy = [step.others_cores for step in run.steps if step.others_cores is not None]
-    if busy:
-        found.append(left_alone(max(busy), "in the worst step"))
-    return found
+    return [left_alone(max(busy), "in the worst step")] if busy else []
 
 
 def summary(run: Run) -> Summary:
@@ -109,7 +112,7 @@ def to_json(run: Run, facts: Mapping[str, Any]) -> dict[str, Any]:
         "outcome": report.Outcome.FINISHED if passed(verdicts(run)) else report.Outcome.FAILED,
         "circumstances": dict(facts),
         "settings": _settings(run.settings),
-        ALONE: all(left_alone(step.others_cores, "").good for step in run.steps if step.others_cores is not None),
+        ALONE: all(one.good for one in _alone(run)),
         "verdicts": [verdict.to_json() for verdict in verdicts(run)],
         "server": dict(run.server),
         "pictures": list(run.pictures),

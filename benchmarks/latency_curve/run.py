@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks import report
 from benchmarks.answers import Answers, failures, latencies, summarise
 from benchmarks.latency_curve.steps import SETTLED_AFTER, Step, Window, relaxation_s, step_of, window_of
-from benchmarks.load import Load, Plan, check_loopback, saturated_rate
+from benchmarks.load import Load, Plan, check_loopback, find_saturation
 from benchmarks.pictures import pictures_for
 from benchmarks.ranges import check_range
 from benchmarks.served import own_server
@@ -190,10 +190,14 @@ class _Loads:
     def saturated(self) -> float:
         """Answers a second when there is always a request waiting."""
         settings = self.settings
-        plan = Plan(seconds=_WARM_S + settings.saturation_s, workers=settings.callers, seed=settings.seed)
-        rate = saturated_rate(self._answers(plan, "closed")[0], leave_out_s=_WARM_S)
-        self.tell(f"Saturated at {rate:.2f} requests a second, with {settings.callers} callers.")
-        return rate
+        return find_saturation(
+            lambda plan: self._answers(plan, "closed")[0],
+            self.tell,
+            seconds=settings.saturation_s,
+            callers=settings.callers,
+            seed=settings.seed,
+            warm_s=_WARM_S,
+        )
 
     def window(self, number: int, place: int, saturated: float) -> Window:
         """Offer one rate in one pass, wait until all is answered, and rest."""

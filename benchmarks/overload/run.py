@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import signal
 import tempfile
@@ -15,7 +14,7 @@ from typing import Any
 
 from benchmarks import report
 from benchmarks.answers import Answers
-from benchmarks.load import Load, Plan, saturated_rate
+from benchmarks.load import Load, Plan, find_saturation
 from benchmarks.overload.phases import Disconnect, Phase, phase_of
 from benchmarks.pictures import pictures_for
 from benchmarks.ranges import check_range
@@ -24,6 +23,7 @@ from trident.admission import Sample, parse
 from trident.contract import COMPONENTS, ENSEMBLE
 from trident.errors import SetupError
 from trident.layout import DEFAULT_REPOSITORY
+from trident_client.exposed import fetch
 
 SHARES = (0.5, 1.0, 2.0, 3.0)
 """Of the saturated rate; the first of them comes again at the end."""
@@ -32,6 +32,7 @@ _MOST_IN_FLIGHT = 5000
 _START_S = 2.0
 """What a process that sends needs to begin."""
 _QUIET_S, _LOOK_S, _FREE_WITHIN_S = 1.0, 0.1, 60.0
+_METRICS_WITHIN_S = 10.0
 _ENDED = ("nv_inference_request_success", "nv_inference_request_failure")
 _EXECUTED = ("nv_inference_exec_count",)
 
@@ -134,10 +135,14 @@ class _Loads:
     def saturated(self) -> float:
         """Answers a second when there is always a request waiting."""
         settings = self.settings
-        plan = Plan(seconds=_WARM_S + settings.saturation_s, workers=settings.callers, seed=settings.seed)
-        rate = saturated_rate(self._answers(plan, "closed"), leave_out_s=_WARM_S)
-        self.tell(f"Saturated at {rate:.2f} requests a second, with {settings.callers} callers.")
-        return rate
+        return find_saturation(
+            lambda plan: self._answers(plan, "closed"),
+            self.tell,
+            seconds=settings.saturation_s,
+            callers=settings.callers,
+            seed=settings.seed,
+            warm_s=_WARM_S,
+        )
 
     def phase(self, name: str, share: float, saturated: float) -> Phase:
         """Offer one rate, wait until all is answered, and rest."""
@@ -195,14 +200,7 @@ class _Loads:
             return load.wait()
 
     def _metrics(self) -> _Metrics:
-        connection = http.client.HTTPConnection("127.0.0.1", self.metrics_port, timeout=10)
-        try:
-            connection.request("GET", "/metrics")
-            lines = connection.getresponse().read().decode().splitlines()
-        except OSError as error:
-            raise SetupError(f"overload: expected the server's metrics, got {error!r}: has it ended?") from error
-        finally:
-            connection.close()
+        lines = fetch(f"http://127.0.0.1:{self.metrics_port}/metrics", _METRICS_WITHIN_S).splitlines()
         queues = parse(lines, COMPONENTS)
         if queues is None:
             raise SetupError("overload: expected metrics that tell of the queues, got none: it needs a newer Triton")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.answers import Answers
-from benchmarks.load import LONGEST_S, Load, Plan, saturated_rate
+from benchmarks.load import LONGEST_S, Load, Plan, find_saturation
 from benchmarks.pictures import write_pictures
 from benchmarks.served import empty_gallery, own_server
 from benchmarks.swaps.repository import ORDER, copy_repository, digests_on_disk, origins, second_versions
@@ -181,15 +181,17 @@ def _saturated(
     url: str, pictures: Sequence[Path], settings: Settings, folder: Path, tell: Callable[[str], None]
 ) -> float | None:
     """Requests a second that the server answers when there is always one waiting. Warms it up in any case."""
-    seconds = settings.saturation_s if settings.rate is None else _WARM_S
-    plan = Plan(seconds=_WARM_S + seconds, workers=WORKERS, seed=settings.seed)
-    with Load(url, pictures, plan, folder / "closed.jsonl") as load:
-        answers = load.wait()
+
+    def send(plan: Plan) -> Answers:
+        with Load(url, pictures, plan, folder / "closed.jsonl") as load:
+            return load.wait()
+
     if settings.rate is not None:
+        send(Plan(seconds=2 * _WARM_S, workers=WORKERS, seed=settings.seed))
         return None
-    rate = saturated_rate(answers, leave_out_s=_WARM_S)
-    tell(f"Saturated at {rate:.2f} requests a second, with {WORKERS} callers.")
-    return rate
+    return find_saturation(
+        send, tell, seconds=settings.saturation_s, callers=WORKERS, seed=settings.seed, warm_s=_WARM_S
+    )
 
 
 @dataclass(slots=True)
