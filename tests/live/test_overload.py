@@ -137,19 +137,22 @@ def test_requests_whose_callers_have_gone_are_not_worked_on(
 def test_whoever_has_little_time_is_refused_and_others_wait(
     server: TritonServer, photo: Callable[[str], bytes]
 ) -> None:
-    """Triton's parameter ``timeout``, in microseconds."""
+    """Triton's parameter ``timeout``, in microseconds: less than one picture takes in the first step."""
     picture = photo("chelsea.png")
     hurried = analyze_request(picture, request_id="", tensors=False)
     hurried.parameters["timeout"].int64_param = 1000
+    count = 24
 
     async def both() -> tuple[list[Ended], list[Ended]]:
         patient = asyncio.create_task(ask_at_once(server.grpc_url, request_of(picture), 10))
         await asyncio.sleep(0.3)
-        return await ask_at_once(server.grpc_url, hurried.SerializeToString(), 4), await patient
+        return await ask_at_once(server.grpc_url, hurried.SerializeToString(), count), await patient
 
     in_a_hurry, patient = asyncio.run(both())
 
     assert {code for code, _, _ in patient} == {"OK"}
-    assert {code for code, _, _ in in_a_hurry} == {"UNAVAILABLE"}, in_a_hurry
-    messages = [message for _, message, _ in in_a_hurry]
+    assert {code for code, _, _ in in_a_hurry} <= {"OK", "UNAVAILABLE"}, in_a_hurry
+    messages = [message for code, message, _ in in_a_hurry if code == "UNAVAILABLE"]
+    # Each instance of the first step takes what finds it idle, and refuses it only where it knows the pace by now.
+    assert len(messages) > count / 2, in_a_hurry
     assert all("Request timeout expired" in message or "half of the 0.001 s" in message for message in messages)
