@@ -314,6 +314,31 @@ def test_one_that_is_stopped_refuses_what_is_new_and_answers_what_it_has_accepte
     assert [(exc.status(), STOPPING in exc.message()) for exc in refusals] == [("StatusCode.UNAVAILABLE", True)]
 
 
+def test_what_is_left_of_a_load_does_not_stand_in_for_a_process_that_ends(slow: Served) -> None:
+    """Triton keeps the other processes of a load one of whose processes died with a request in hand."""
+    first = {stub.pid for stub in slow.stubs("slow")}
+    with grpcclient.InferenceServerClient(slow.grpc_url) as client, ThreadPoolExecutor(2) as pool:
+        accepted = [pool.submit(sleep, client, 6.0) for _ in range(2)]
+        time.sleep(1.0)
+        os.kill(min(first), signal.SIGKILL)
+        assert eventually(lambda: slow.status["revivals"] == {"slow": 1}, PATIENCE_S), slow.said
+        (lost,) = [future for future in accepted if future.exception() is not None]
+        assert sum(future.result() for future in accepted if future is not lost) == 6.0, "the other one's goes on"
+        now = {stub.pid for stub in slow.stubs("slow")}
+        assert len(now - first) == 2
+
+        os.kill(min(now - first), signal.SIGKILL)
+        assert eventually(lambda: slow.status["revivals"] == {"slow": 2}, 20.0), (slow.status, slow.said)
+
+        assert eventually(lambda: not {process["pid"] for process in slow.status["processes"]} & now)
+        assert [sleep(client, 0.0) for _ in range(8)] == [0.0] * 8
+
+    # What is stuck would take the whole grace.
+    slow.process.send_signal(signal.SIGTERM)
+    assert eventually(lambda: any("Stopping" in line for line in slow.said))
+    slow.process.send_signal(signal.SIGTERM)
+
+
 def test_a_second_signal_does_not_wait(slow: Served) -> None:
     name = slow.name
     with grpcclient.InferenceServerClient(slow.grpc_url) as client, ThreadPoolExecutor(1) as pool:

@@ -40,6 +40,9 @@ class Server:
         self.stubs = {1: Stub(1, "linear", 1, "linear_0_0")}
         self.state = {1: "READY"}
         self.loads: list[ModelConfig | None] = []
+        self.kept: dict[int, Stub] = {}
+        """What a load leaves of the one before."""
+        self.instances = 1
         self.dies_again = False
         self.answers = True
         self._pids = iter(range(2, 1000))
@@ -77,7 +80,7 @@ class Server:
 
     def _new(self) -> None:
         pid = next(self._pids)
-        self.stubs = {} if self.dies_again else {pid: Stub(pid, "linear", 1, "linear_0_0")}
+        self.stubs = {} if self.dies_again else {pid: Stub(pid, "linear", 1, "linear_0_0")} | self.kept
         if self.dies_again:  # seen once, and gone
             self.seen_once = {pid: Stub(pid, "linear", 1, "linear_0_0")}
 
@@ -92,7 +95,7 @@ class Server:
         return self.state
 
     def config(self, model: str) -> ModelConfig:
-        return ModelConfig(name=model)
+        return ModelConfig(name=model, instance_group=[{"count": self.instances}])
 
     def load(self, model: str, config: ModelConfig | None = None, files: object = None) -> None:
         self.loads.append(config)
@@ -105,7 +108,7 @@ class Server:
         return Statistics()
 
 
-SETTINGS = Settings(look_s=0.01, probe_s=0.0, halted_s=0.05, silent_s=0.3, settle_s=0.3)
+SETTINGS = Settings(look_s=0.01, probe_s=0.0, halted_s=0.05, silent_s=0.3, settle_s=0.3, let_go_s=1.0)
 
 
 @pytest.fixture
@@ -162,6 +165,26 @@ def test_a_process_that_ends_is_brought_back(
     (died, back) = caplog.records
     assert (died.event, died.model, died.version) == ("process_died", "linear", 1)  # type: ignore[attr-defined]
     assert back.seconds >= 0  # type: ignore[attr-defined]
+
+
+def test_what_is_left_of_a_load_counts_for_nothing_and_is_ended(
+    server: Server, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed: list[int] = []
+    monkeypatch.setattr(processes, "kill", lambda pid, number: killed.append(pid))
+    server.kept = {50: Stub(50, "linear", 1, "linear_0_1")}
+    server.instances, server.stubs = 2, {1: Stub(1, "linear", 1, "linear_0_0")} | server.kept
+    assert comes_true(lambda: len(supervisor.status()["processes"]) == 2)
+    server.stubs = dict(server.kept)
+    assert comes_true(lambda: supervisor.status()["revivals"] == {"linear": 1})
+
+    assert comes_true(lambda: [process["pid"] for process in supervisor.status()["processes"]] == [2])
+    server.instances, server.stubs = 1, dict(server.kept)
+    assert comes_true(lambda: supervisor.status()["revivals"] == {"linear": 2})
+
+    assert comes_true(lambda: 50 in killed)
+    assert set(killed) == {50}
+    assert supervisor.health.ready
 
 
 @pytest.mark.parametrize("state", ["UNAVAILABLE", "UNLOADING"])

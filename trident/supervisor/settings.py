@@ -23,6 +23,8 @@ class Settings:
     """How long a process may be halted by a signal."""
     settle_s: float = 30.0
     """How long a model may take to be loaded or let go by somebody else, before it is loaded all the same."""
+    let_go_s: float = 60.0
+    """How long a process may finish what it has in hand after its model was loaded again; then it is killed."""
     silent_s: float = 10.0
     """How long the server may answer no question; three times that where it uses the processor meanwhile."""
     failed_probes: int = 3

@@ -47,7 +47,9 @@ class StubWatch:
         self._settings = settings
         self._halts = Halts(reporter, settings.halted_s)
         self.stubs: dict[int, Stub] = {}
-        """Those that live, by process id."""
+        """Those that live, by process id; without those of loads that others have taken the place of."""
+        self._replaced: dict[int, float] = {}
+        """Processes of such loads, and since when. Triton 2.51 ends them, unless one died with a request in hand."""
         self._ended: dict[Version, float] = {}
         """Versions one of whose processes has ended, and since when; what that means is not known yet."""
         self._dead: dict[Version, float] = {}
@@ -62,10 +64,15 @@ class StubWatch:
 
     def look(self) -> None:
         """See which processes there are. Asks the server nothing."""
-        before, self.stubs = self.stubs, processes.stubs_of(self._name, self._repository)
+        living = processes.stubs_of(self._name, self._repository)
+        self._replaced = {pid: since for pid, since in self._replaced.items() if pid in living}
+        before, self.stubs = self.stubs, {pid: stub for pid, stub in living.items() if pid not in self._replaced}
         for pid, stub in before.items():
-            if pid not in self.stubs:
+            if pid not in living:
                 self._ended.setdefault(stub.key, time.monotonic())
+        for pid, since in self._replaced.items():
+            if time.monotonic() - since > self._settings.let_go_s:
+                processes.kill(pid, signal.SIGKILL)
         self._halts.keep(self.stubs)
         for stub in self.stubs.values():
             if self._halts.look(stub.pid, f"a process of {_text(stub.key)}"):
@@ -128,9 +135,12 @@ class StubWatch:
                 if moving and time.monotonic() - since < self._settings.settle_s:
                     continue  # a rollout is at it
                 self._backoff.note(model)
+                replaced = [stub.pid for stub in self.stubs.values() if stub.model == model]
                 reviving.revive(serving, self._repository, model)
             except (ServingError, SetupError) as exc:
                 raise CannotRevive(f"{model} cannot be brought back ({exc})") from exc
+            # They must not stand in for one of the new load that ends.
+            self._replaced |= dict.fromkeys(replaced, time.monotonic())
             self._is_back(model, time.monotonic() - since)
             revived.append(model)
         return revived
