@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from trident.errors import SetupError
+from trident.fleet.option import check_alone, fleet_option
 from trident.layout import DEFAULT_REPOSITORY
 from trident_client.client import DEFAULT_CONCURRENCY, TridentClient
 from trident_client.drawing import SHOWN_ABOVE, draw
@@ -154,6 +155,7 @@ def analyze(
 )
 @connection_options
 @_timeout_option
+@fleet_option
 def status(
     *,
     as_json: bool,
@@ -161,13 +163,17 @@ def status(
     model_repository: Path,
     watch: float | None,
     metrics_url: str | None,
+    fleet: Path | None,
     **connection: Any,
 ) -> None:
     """Show the server, its models, their versions, which of them are pinned, and where they came from.
 
     The digest is what a version says of itself. A rollout that was interrupted is mentioned, also where no server
-    answers. The exit code is 0 only if the server can analyse pictures now.
+    answers. The exit code is 0 only if the server, with --fleet every server, can analyse pictures now.
     """
+    if fleet is not None:
+        _status_of_all(fleet, probe=probe, watch=watch, timeout=connection["timeout"], as_json=as_json)
+        return
     if watch is not None:
         _watch(watch, metrics_url, as_json, connection)
         return
@@ -195,6 +201,16 @@ def status(
         for note in found.notes:
             click.echo(f"note: {note}", err=True)
     if not found.ready:
+        raise click.exceptions.Exit(1)
+
+
+def _status_of_all(fleet: Path, *, probe: bool, watch: float | None, timeout: float, as_json: bool) -> None:
+    from trident.fleet.status import show_status  # noqa: PLC0415 - only where there are several servers
+
+    check_alone()
+    if watch is not None:
+        raise click.UsageError("--watch shows one server: leave --fleet out, and name it with --url")
+    if not show_status(fleet, probe=probe, timeout=timeout, as_json=as_json):
         raise click.exceptions.Exit(1)
 
 

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 from trident.background import step_back
+from trident.commands import fleet as over_fleet
+from trident.commands.at_work import INTERRUPTED_EXIT, Display, Stop, stoppable, was_given
 from trident.contract import COMPONENTS, RECOGNIZER
 from trident.errors import SetupError
+from trident.fleet.option import check_alone, fleet_option
 from trident.layout import DEFAULT_REPOSITORY
 from trident.rollout import engine, journal
 from trident.rollout.all_limits import AllLimits, described_limits
 from trident.rollout.checks import LiveChecks
 from trident.rollout.disk import Repository
-from trident.rollout.engine import Interrupted, Outcome, Passed, Rollout
+from trident.rollout.engine import Interrupted, Outcome, Rollout
 from trident.rollout.journal import Journal
 from trident.rollout.options import DEFAULT_WATCH_S, Options, parse_duration, parse_share
 from trident.rollout.plan import Plan, make_plan, plan_back
@@ -43,8 +44,6 @@ _OPTIONS = {
     "identity_threshold": "identity-threshold",
 }
 """What an interrupted rollout has from its begin: parameters and their options."""
-INTERRUPTED_EXIT = 3
-"""Exit code of a rollout that has neither ended nor been taken back."""
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -135,6 +134,7 @@ def _show_limits(context: click.Context, _option: click.Parameter, wanted: bool)
     help="For face_embedder: smallest cosine similarity of one person's faces with the new network.",
 )
 @_gallery_option
+@fleet_option
 @click.option("--resume", is_flag=True, help="Go on with a rollout that was interrupted.")
 @click.option("--abort", is_flag=True, help="Take back a rollout that was interrupted.")
 def rollout(
@@ -149,6 +149,7 @@ def rollout(
     report: Path,
     identity_threshold: float | None,
     gallery_url: str | None,
+    fleet: Path | None,
     resume: bool,
     abort: bool,
     **connection: Any,
@@ -161,6 +162,9 @@ def rollout(
     traffic is tried if you ask for it, and then the pins move, all at once. What fails goes no further, and the old
     version goes on answering. The old one stays loaded until `trident retire` or the next rollout.
 
+    With --fleet, several servers are moved so, one after the other, with the canary on the first; where one fails,
+    those that have moved go back.
+
     Exit code 0: the new version answers. 1: it does not, all is as before. 3: interrupted, see `trident status`.
     """
     if resume and abort:
@@ -169,40 +173,52 @@ def rollout(
         raise click.UsageError(
             "--resume and --abort take no components" if targets else "say what to roll out: COMPONENT VERSION"
         )
-    given = {name for name in _OPTIONS if _was_given(name)}
+    given = {name for name in _OPTIONS if was_given(name)}
     if (resume or abort) and given:
         names = ", ".join(f"--{_OPTIONS[name]}" for name in sorted(given))
         raise click.UsageError(f"{names}: an interrupted rollout goes on, or back, with the options that it began with")
     if "canary_s" in given and "canary" not in given:
         raise click.UsageError("--for says how long a canary runs: give its share too, with --canary")
-    with _at_work(model_repository) as (repository, diary, display):
+    AllLimits.with_settings(limits)  # a mistake in them is said before anything is done
+    options = Options(
+        golden=None if golden is None else golden.absolute(),
+        limits=limits,
+        canary=canary,
+        canary_s=canary_s,
+        watch_s=watch_s,
+        report=report.absolute(),
+        gallery_url=gallery_url,
+    )
+    if fleet is not None:
+        check_alone()
         if resume or abort:
-            record = diary.unfinished()
-            if record is None:
-                raise SetupError(f"no rollout of {model_repository} was interrupted")
-            options = Options.from_json(record.started.get("options", {}), gallery_url=gallery_url)
-            if not _was_given("url", by=(ParameterSource.COMMANDLINE,)):
-                connection["url"] = record.started.get("server")
-            display.head(f"{record}, begun {record.at}, at {connection['url']}")
+            over_fleet.go_on(fleet, back=abort, gallery_url=gallery_url)
+        else:
+            over_fleet.roll_out(fleet, parse_targets(targets), options, identity_threshold)
+    elif resume or abort:
+        _go_on(model_repository, connection, back=abort, gallery_url=gallery_url)
+    else:
+        with _at_work(model_repository) as (repository, diary, display):
+            plan = make_plan(repository, parse_targets(targets), identity_threshold=identity_threshold)
+            display.head(_heading(plan))
             with _serving(connection) as serving:
                 one = Rollout(repository, serving, diary, LiveChecks(repository, serving, options), display)
-                _finish(display, lambda: one.abort(record) if abort else one.resume(record))
-            return
-        AllLimits.with_settings(limits)  # a mistake in them is said before anything is done
-        plan = make_plan(repository, parse_targets(targets), identity_threshold=identity_threshold)
-        options = Options(
-            golden=None if golden is None else golden.absolute(),
-            limits=limits,
-            canary=canary,
-            canary_s=canary_s,
-            watch_s=watch_s,
-            report=report.absolute(),
-            gallery_url=gallery_url,
-        )
-        display.head(_heading(plan))
+                _finish(display, lambda: one.run(plan, options.to_json()))
+
+
+def _go_on(model_repository: Path, connection: dict[str, Any], *, back: bool, gallery_url: str | None) -> None:
+    """Go on with the rollout that was interrupted, or take it back."""
+    with _at_work(model_repository) as (repository, diary, display):
+        record = diary.unfinished()
+        if record is None:
+            raise SetupError(f"no rollout of {model_repository} was interrupted")
+        options = Options.from_json(record.started.get("options", {}), gallery_url=gallery_url)
+        if not was_given("url", by=(ParameterSource.COMMANDLINE,)):
+            connection["url"] = record.started.get("server")
+        display.head(f"{record}, begun {record.at}, at {connection['url']}")
         with _serving(connection) as serving:
             one = Rollout(repository, serving, diary, LiveChecks(repository, serving, options), display)
-            _finish(display, lambda: one.run(plan, options.to_json()))
+            _finish(display, lambda: one.abort(record) if back else one.resume(record))
 
 
 @click.command(short_help="Go back to the version before.")
@@ -212,16 +228,21 @@ def rollout(
 @click.option(
     "--watch", "watch_s", default="0s", show_default=True, callback=_duration, metavar="TIME", help="As for rollout."
 )
-def rollback(*, component: str, model_repository: Path, watch_s: float, **connection: Any) -> None:
+@fleet_option
+def rollback(*, component: str, model_repository: Path, watch_s: float, fleet: Path | None, **connection: Any) -> None:
     """Go back to the version of COMPONENT that answered before the last rollout.
 
     What moved together goes back together. The way back is short: while the old version is loaded still, only the pins
     move; after `trident retire` it is loaded first.
     """
     check_component(component)
+    options = Options(watch_s=watch_s)
+    if fleet is not None:
+        check_alone()
+        over_fleet.roll_back(fleet, component, options)
+        return
     with _at_work(model_repository) as (repository, diary, display):
         plan = plan_back(repository, component, diary.records())
-        options = Options(watch_s=watch_s)
         display.head(_heading(plan))
         with _serving(connection) as serving:
             one = Rollout(repository, serving, diary, LiveChecks(repository, serving, options), display)
@@ -232,13 +253,18 @@ def rollback(*, component: str, model_repository: Path, watch_s: float, **connec
 @click.argument("components", nargs=-1, metavar="[COMPONENT...]")
 @connection_options
 @_repository_option
-def retire(*, components: tuple[str, ...], model_repository: Path, **connection: Any) -> None:
+@fleet_option
+def retire(*, components: tuple[str, ...], model_repository: Path, fleet: Path | None, **connection: Any) -> None:
     """Let the versions go that were kept as the way back; of all components, if none is named.
 
     Their files stay: `trident rollout` and `trident rollback` load them again.
     """
     for name in components:
         check_component(name)
+    if fleet is not None:
+        check_alone()
+        over_fleet.retire(fleet, components or COMPONENTS)
+        return
     repository, diary = Repository(model_repository), Journal(model_repository)
     with diary.locked(), _serving(connection) as serving:
         settled, held = engine.retire(repository, serving, diary, components or COMPONENTS)
@@ -258,9 +284,14 @@ def retire(*, components: tuple[str, ...], model_repository: Path, **connection:
 @connection_options
 @_repository_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
-def versions(*, component: str, model_repository: Path, as_json: bool, **connection: Any) -> None:
+@fleet_option
+def versions(*, component: str, model_repository: Path, as_json: bool, fleet: Path | None, **connection: Any) -> None:
     """List what is on disk and loaded of COMPONENT, digests, sources, and the last rollouts."""
     check_component(component)
+    if fleet is not None:
+        check_alone()
+        over_fleet.show_versions(fleet, component, as_json=as_json)
+        return
     diary = Journal(model_repository)
     with _serving(connection) as serving:
         found = survey_versions(Repository(model_repository), serving, diary, component)
@@ -300,82 +331,19 @@ def _rollouts_table(found: tuple[Past, ...]) -> Table:
     return table
 
 
-class _Display:
-    """Steps as lines; the one that runs has a bar and its time."""
-
-    def __init__(self) -> None:
-        self._console = Console(highlight=False)
-        self._bar: Progress | None = None
-        self._task: TaskID | None = None
-
-    def head(self, sentence: str) -> None:
-        """What is going to happen."""
-        self._console.print(Text(sentence, style="bold"))
-
-    def begin(self, step: str, about: str) -> None:
-        """See ``engine.Progress``."""
-        if not self._console.is_terminal:
-            return
-        self._bar = Progress(
-            SpinnerColumn(),
-            TextColumn(f"{step:<9}"),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            TimeElapsedColumn(),
-            console=self._console,
-            transient=True,
-        )
-        self._bar.start()
-        self._task = self._bar.add_task(about, total=None)
-
-    def advance(self, done: int, total: int) -> None:
-        """See ``engine.Progress``."""
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=done, total=total)
-
-    def end(self, step: str, passed: Passed | None, seconds: float) -> None:
-        """See ``engine.Progress``."""
-        if passed is None:
-            self.close()
-            return
-        self._line("[green]✓[/]", step, passed.sentence, seconds)
-        for warning in passed.warnings:
-            self._console.print(Text(f"  {'':<9} {warning}", style="yellow"), soft_wrap=True)
-
-    def fail(self, step: str, sentence: str, seconds: float) -> None:
-        """See ``engine.Progress``."""
-        self._line("[red]✗[/]", step, sentence, seconds)
-
-    def tell(self, sentence: str) -> None:
-        """See ``engine.Progress``."""
-        self._console.print(Text(f"  {'':<9} {sentence}"), soft_wrap=True)
-
-    def close(self) -> None:
-        """Take the bar away."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = self._task = None
-
-    def _line(self, mark: str, step: str, sentence: str, seconds: float) -> None:
-        self.close()
-        line = Text.from_markup(mark)
-        line.append(f" {step:<9} {seconds:6.1f} s  {sentence}")
-        self._console.print(line, soft_wrap=True)
-
-
 def _heading(plan: Plan) -> str:
     derived = RECOGNIZER not in plan.targets and any(change.component == RECOGNIZER for change in plan.changes)
     because = f" ({RECOGNIZER} {plan.after[RECOGNIZER]} is the version that calls it)" if derived else ""
     return f"{plan.kind.capitalize()}: {plan}{because}"
 
 
-def _finish(display: _Display, carry_out: Callable[[], Outcome]) -> None:
+def _finish(display: Display, carry_out: Callable[[], Outcome]) -> None:
     try:
         outcome = carry_out()
     except Interrupted as exc:
         click.echo(f"Interrupted: {exc}", err=True)
         raise click.exceptions.Exit(INTERRUPTED_EXIT) from exc
-    except (KeyboardInterrupt, _Stop):
+    except (KeyboardInterrupt, Stop):
         click.echo(
             "Interrupted. One whole release answers. `trident rollout --resume` goes on with the rollout, "
             "`trident rollout --abort` takes it back.",
@@ -397,40 +365,15 @@ def _still(outcome: Outcome) -> str:
 
 
 @contextmanager
-def _at_work(model_repository: Path) -> Iterator[tuple[Repository, Journal, _Display]]:
+def _at_work(model_repository: Path) -> Iterator[tuple[Repository, Journal, Display]]:
     """The only one who changes the repository, giving way to the server, and stoppable as by Ctrl-C."""
     repository, diary = Repository(model_repository), Journal(model_repository)
     step_back()
-    with diary.locked(), _stoppable():
+    with diary.locked(), stoppable():
         repository.tidy()
-        yield repository, diary, _Display()
+        yield repository, diary, Display()
 
 
 def _serving(connection: Mapping[str, Any]) -> TritonServing:
     server = connection_of(connection)
     return TritonServing(server.url, tls=server.tls, headers=server.headers, admin_key_file=server.admin_key_file)
-
-
-def _was_given(
-    name: str, by: Collection[ParameterSource] = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
-) -> bool:
-    return click.get_current_context().get_parameter_source(name) in by
-
-
-class _Stop(BaseException):
-    """SIGTERM or SIGHUP came."""
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """SIGTERM, and a terminal that is closed, end a rollout as Ctrl-C does."""
-
-    def stop(*_: object) -> NoReturn:
-        raise _Stop
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

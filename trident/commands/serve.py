@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -25,6 +26,8 @@ from trident.layout import DEFAULT_REPOSITORY
 from trident.recorder import DEFAULT_MOST, DEFAULT_SHARE, Recording, prepare_folder
 from trident.rollout.journal import interruption
 
+_LOOK_S = 0.05
+
 
 class _Stopped(BaseException):
     """SIGINT or SIGTERM came. Not an Exception, so that no handler on its way swallows it."""
@@ -33,6 +36,25 @@ class _Stopped(BaseException):
 def _on_stop_signals(handler: Callable[[int, FrameType | None], object]) -> None:
     signal.signal(signal.SIGINT, handler)
     signal.signal(signal.SIGTERM, handler)
+
+
+class _Hurry:
+    """A handler of the second signal: it ends at once what waits for others."""
+
+    def __init__(self, server: TritonServer) -> None:
+        self.wanted = False
+        self._server = server
+
+    def __call__(self, *_: object) -> None:
+        self.wanted = True
+        self._server.hurry()
+
+
+def _give_notice(seconds: float, hurry: _Hurry) -> None:
+    """Go on serving while others learn that this server is about to stop."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and not hurry.wanted:
+        time.sleep(_LOOK_S)
 
 
 def _end(server: TritonServer, supervision: Supervision | None) -> None:
@@ -67,6 +89,14 @@ def _end(server: TritonServer, supervision: Supervision | None) -> None:
     default=15.0,
     show_default=True,
     help="Seconds that requests in flight may take when it stops, before the models are unloaded.",
+)
+@click.option(
+    "--notice",
+    type=click.FloatRange(min=0.0),
+    default=2.0,
+    show_default=True,
+    help="Seconds that it goes on answering when it stops, while its health endpoint says already that it is not "
+    "ready: longer than load balancers take to notice.",
 )
 @click.option(
     "--record",
@@ -109,6 +139,7 @@ def serve(
     model: str,
     start_timeout: float,
     grace: float,
+    notice: float,
     record: Path | None,
     record_share: float,
     record_most: int,
@@ -158,9 +189,11 @@ def serve(
         server, supervise=supervise, health=health, health_port=health_port, probe_seconds=probe_seconds
     )
 
+    hurry = _Hurry(server)
+
     def stop(*_: object) -> None:
         # A second signal ends the server at once; it must not cut the clearing short, which is bounded.
-        _on_stop_signals(lambda *_: server.hurry())
+        _on_stop_signals(hurry)
         raise _Stopped
 
     _on_stop_signals(stop)
@@ -195,5 +228,7 @@ def serve(
         if supervision is not None:
             supervision.drain()
         output.say("Stopping, once the requests in flight are answered; Ctrl-C again does not wait for them.")
+        if started and supervision is not None and supervision.url is not None:
+            _give_notice(notice, hurry)
     finally:
         _end(server, supervision)
