@@ -10,7 +10,7 @@ AUDIT := .cache/audit
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve export export-all quality fusion-gain load load-ui latency-curve where-time-goes bench-floor bench-peers lock-peers bench-swap bench-overload results test stress fuzz audit unit check format lock clean
+.PHONY: help install demo serve export export-all quality fusion-gain load load-ui latency-curve where-time-goes bench-floor bench-peers lock-peers bench-swap bench-overload bench-scaling chaos soak results test stress fuzz audit unit check format lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,13 +76,22 @@ bench-swap: export-all ## swap every component back and forth under load; report
 bench-overload: export ## more load than the server can carry, and clients that vanish; report in benchmarks/reports/
 	$(BIN)/python -m benchmarks.overload
 
+chaos: export ## faults at random under load for a quarter of an hour: make chaos [SECONDS=300] [KINDS=kill,hang]; report in benchmarks/reports/
+	$(BIN)/python -m benchmarks.chaos $(if $(SECONDS),--seconds "$(SECONDS)") $(if $(KINDS),--kinds "$(KINDS)")
+
+soak: export ## an hour of mixed load on a server, and whether it grows: make soak [SECONDS=1200]; report in benchmarks/reports/
+	$(BIN)/python -m benchmarks.soak $(if $(SECONDS),--seconds "$(SECONDS)")
+
+bench-scaling: export ## how throughput grows with cores and servers, and what limits it; report in benchmarks/reports/
+	$(BIN)/python -m benchmarks.scaling
+
 results: $(INSTALLED) ## write benchmarks/RESULTS.md out of the newest report of each benchmark
 	$(BIN)/python -m benchmarks.results
 
 test: export-all ## everything the tests need, then all tests
 	$(BIN)/python -m pytest
 
-stress: export-all ## the live tests of faults under load that make test leaves out
+stress: export-all ## the live tests of faults and load that make test leaves out
 	$(BIN)/python -m pytest -m stress tests/live
 
 fuzz: $(INSTALLED) ## coverage-guided fuzzing, ten minutes a target: make fuzz [SECONDS=60] [TARGET=decode]

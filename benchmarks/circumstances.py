@@ -143,7 +143,7 @@ def command_line(module: str) -> str:
     return shlex.join([".venv/bin/python", "-m", module, *sys.argv[1:]])
 
 
-def served_by(url: str) -> dict[str, Any]:
+def served_by(url: str, key_file: Path | None = None) -> dict[str, Any]:
     """What answers at ``url``: the server's flags, its version, and the version and digest of every component.
 
     It asks the server to analyse a small picture, so that the digests are those of what really answers: call it before
@@ -151,6 +151,7 @@ def served_by(url: str) -> dict[str, Any]:
 
     Args:
         url: ``host:port`` of its gRPC port.
+        key_file: With its admin key; None for where the client looks by itself.
 
     Returns:
         ``flags``: the arguments of its process, None if it is not a process of this machine that can be looked at.
@@ -160,7 +161,7 @@ def served_by(url: str) -> dict[str, Any]:
         SetupError: It cannot be reached, or refuses to say.
     """
     try:
-        with TridentClient(url) as client:
+        with TridentClient(url, admin_key_file=key_file) as client:
             status = client.status()
             port = client.url.rpartition(":")[2]
     except ClientError as error:

@@ -410,7 +410,11 @@ async def _input_ended() -> None:
 
 
 async def _run(url: str, pictures: dict[str, bytes], plan: Plan, sink: TextIO, *, while_input: bool) -> None:
-    generator = Generator(url, pictures, plan, sink)
+    await run_generator(Generator(url, pictures, plan, sink), while_input=while_input)
+
+
+async def run_generator(generator: Generator, *, while_input: bool) -> None:
+    """Run a generator to its end, which a signal brings about and, if so wanted, the end of standard input."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, generator.stop)

@@ -16,7 +16,20 @@ from benchmarks.summary import Summary
 from trident.errors import SetupError
 
 FIRST_LINE = "<!-- Made by `python -m benchmarks.results` of benchmarks' reports: never edited by hand. -->"
-KINDS = ("load", "latency-curve", "time-spent", "overload", "floor", "peers", "quality", "fusion-gain", "swaps")
+KINDS = (
+    "load",
+    "latency-curve",
+    "time-spent",
+    "scaling",
+    "overload",
+    "chaos",
+    "soak",
+    "floor",
+    "peers",
+    "quality",
+    "fusion-gain",
+    "swaps",
+)
 """Benchmarks in the order of their sections; others come behind them."""
 
 _MARK = re.compile(r"^<!-- report: (.+) of (\S+), (\S+), sha256 ([0-9a-f]{16}) -->$", re.MULTILINE)

@@ -61,9 +61,10 @@ class Grpc:
     Args:
         url: ``host:port``.
         model: What to ask.
+        own_connection: Whether it shares no connection with others of this process that ask there.
     """
 
-    def __init__(self, url: str, model: str) -> None:
+    def __init__(self, url: str, model: str, *, own_connection: bool = False) -> None:
         self._model = model
         self._channel = grpc.aio.insecure_channel(
             address(url).target,
@@ -71,6 +72,11 @@ class Grpc:
                 ("grpc.max_send_message_length", -1),
                 ("grpc.max_receive_message_length", -1),
                 ("grpc.enable_retries", 0),
+                # As the project's client: a server that is started again is found again soon.
+                ("grpc.initial_reconnect_backoff_ms", 100),
+                ("grpc.min_reconnect_backoff_ms", 1000),
+                ("grpc.max_reconnect_backoff_ms", 5000),
+                ("grpc.use_local_subchannel_pool", int(own_connection)),
             ],
         )
         self._infer = self._channel.unary_unary(

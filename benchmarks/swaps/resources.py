@@ -83,19 +83,16 @@ class Scale:
             memory_mb=sum(sizes),
             server_mb=sizes[0],
             stubs=len(processes) - 1,
-            handles=sum(map(_handles, processes)),
+            handles=sum(map(handles_of, processes)),
             shm_files=len(files),
-            shm_mb=sum(map(_size, files)) / MB,
+            shm_mb=sum(map(held_bytes, files)) / MB,
             load_average=os.getloadavg()[0],
             others_cores=max(0.0, others / max(now - then, 1e-3)),
         )
 
     def _clock(self) -> tuple[float, float, float]:
         """Moment, seconds that all cores have been busy, and those of it that are ours."""
-        times = psutil.cpu_times()
-        busy = sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)
-        busy -= getattr(times, "guest_nice", 0.0)
-        ours = 0.0
+        busy, ours = busy_s(), 0.0
         # This process, the server and the load that it started; the times of those that have ended are their parent's.
         own = psutil.Process()
         for process in [own, *own.children(recursive=True)]:
@@ -104,15 +101,25 @@ class Scale:
         return time.monotonic(), busy, ours
 
 
-def _handles(pid: int) -> int:
+def busy_s() -> float:
+    """Seconds that all cores of this machine together have been busy since it started."""
+    times = psutil.cpu_times()
+    busy = sum(times) - times.idle - getattr(times, "iowait", 0.0)
+    # Those of guests are part of others already.
+    return float(busy - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0))
+
+
+def handles_of(pid: int) -> int:
+    """How many file descriptors a process has open; 0 if it has ended, or is somebody else's."""
     with contextlib.suppress(OSError):
         return len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208 - only how many
     return 0
 
 
-def _size(file: Path) -> int:
+def held_bytes(file: Path) -> int:
+    """What a file holds of its file system, not how far it could grow; 0 if it is gone."""
     with contextlib.suppress(OSError):
-        return file.stat().st_blocks * 512  # what it holds, not how far it could grow
+        return file.lstat().st_blocks * 512
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Processor time of a server, by model: each instance of a Python model runs in a process of its own."""
+"""Processor time and memory of a server, by model: each instance of a Python model runs in a process of its own."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import psutil  # type: ignore[import-untyped]
 
 from benchmarks.swaps.resources import Scale
 from trident.access.restrictions import without_key
+from trident.rollout.memory import pss_mb
 from trident.supervisor.leftovers import STUB
 
 SERVER = "tritonserver"
@@ -18,7 +19,7 @@ SERVER = "tritonserver"
 
 
 class Processor:
-    """Adds up the processor time of one server's processes.
+    """Adds up the processor time and the memory of one server's processes.
 
     Args:
         name: The server's name.
@@ -45,6 +46,14 @@ class Processor:
                 times = process.cpu_times()
                 spent[self._model(process)] += times.user + times.system
         return dict(spent)
+
+    def memory_mb(self) -> dict[str, float]:
+        """Proportional set size that each model's processes, and Triton's own, have now, in megabytes (10⁶ bytes)."""
+        sizes: dict[str, float] = defaultdict(float)
+        for process in [self._server, *self._server.children(recursive=True)]:
+            with contextlib.suppress(psutil.Error):
+                sizes[self._model(process)] += pss_mb(process.pid)
+        return dict(sizes)
 
     def _model(self, process: psutil.Process) -> str:
         words = process.cmdline()
