@@ -88,7 +88,7 @@ bench-scaling: export ## how throughput grows with cores and servers, and what l
 results: $(INSTALLED) ## write benchmarks/RESULTS.md out of the newest report of each benchmark
 	$(BIN)/python -m benchmarks.results
 
-test: export-all ## everything the tests need, then all tests
+test: export-all ## everything the tests need, then all tests but those of make stress
 	$(BIN)/python -m pytest
 
 stress: export-all ## the live tests of faults and load that make test leaves out

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from types import FrameType
+from typing import Any, NoReturn, TypeVar
 
 import click
 from rich.console import Console
@@ -61,6 +63,23 @@ def in_one_sentence(command: str, *others: type[Exception]) -> Iterator[None]:
     except told as error:
         Console(stderr=True, highlight=False).print(f"[red]{command}:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(1)
+
+
+def end_in_order() -> None:
+    """Have ``kill``, and a terminal that is closed, end this process as an error would: nothing that it made is left.
+
+    What is ignored stays so, for which there is ``nohup``.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _end)
+
+
+def _end(number: int, _: FrameType | None) -> NoReturn:
+    # A shell that ends tells its jobs once more: that would break off what is being put in order.
+    for one in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(one, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def teller(console: Console) -> Callable[[str], None]:

@@ -1,4 +1,4 @@
-"""What callers send and should not: broken, odd and hostile pictures, and requests that break the protocol.
+"""Pictures that callers send and should not, broken and hostile ones, and odd ones that are served all the same.
 
 Everything is made by code, when it is asked for.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import random
-import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -16,13 +15,13 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
-from tritonclient.grpc import service_pb2
 
 from tests import pictures
-from trident.contract import ENSEMBLE
 
 Make = Callable[[], bytes]
+Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,24 +31,21 @@ class Refused:
     make: Make
     says: str
 
+    @property
+    def by_header(self) -> bool:
+        """Whether its beginning tells, so that neither its pixels nor its end need be there."""
+        return self.says not in (_DAMAGED, _CUT, _LONG)
+
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """An odd picture that is served all the same, with its size as a viewer shows it."""
+    """An odd picture that is served all the same."""
 
     make: Make
-    width: int
-    height: int
-
-
-@dataclass(frozen=True, slots=True)
-class BadRequest:
-    """A request that breaks the protocol; code and a part of the message."""
-
-    make: Callable[[bytes], Any]
-    """Makes the ``ModelInferRequest`` around a good picture."""
-    code: str
-    says: str
+    shows: Callable[[], Pixels]
+    """Its pixels as a viewer shows them, RGB [H, W, 3]."""
+    lossy: bool = False
+    """Its coding does not keep every one of them."""
 
 
 def _noise(length: int) -> bytes:
@@ -77,7 +73,7 @@ def _polyglot() -> bytes:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("inside.txt", "a file inside a picture")
-    return pictures.encode(pictures.photo_like(160, 120), "JPEG") + archive.getvalue()
+    return pictures.encode(_photo(), "JPEG") + archive.getvalue()
 
 
 def _zero_sized(kind: str) -> bytes:
@@ -100,13 +96,16 @@ def _short_png() -> bytes:
     return pictures.png_of_filtered_rows(32, 24, 8, 2, row * 12)
 
 
+_SPARE = 200
+
+
 def _png_with_spare_data() -> bytes:
     """A hundred megabytes of data behind the pixels of a small picture."""
-    return pictures.png(8, 8, 8, 2, [*[bytes(24)] * 8, bytes(100 << 20)])
+    return pictures.png(8, 8, 8, 2, [*[bytes([_SPARE] * 24)] * 8, bytes(100 << 20)])
 
 
 def _tiff_that_unpacks_to_much() -> bytes:
-    data = zlib.compress(bytes(200 << 20), 9)
+    data = zlib.compress(bytes([_SPARE]) * (200 << 20), 9)
     return pictures.plain_tiff(
         np.frombuffer(data, np.uint8).reshape(1, -1),
         t256=("L", [16]),
@@ -117,7 +116,8 @@ def _tiff_that_unpacks_to_much() -> bytes:
     )
 
 
-_DAMAGED, _PIXELS = "cut short or damaged", "at most 50 megapixels"
+_DAMAGED, _CUT, _PIXELS = "cut short or damaged", "premature end", "at most 50 megapixels"
+_GIF, _LONG = "got a GIF picture", "expected at most 64 MiB"
 
 REFUSED: Mapping[str, Refused] = {
     "no bytes": Refused(lambda: b"", "got no bytes"),
@@ -127,15 +127,16 @@ REFUSED: Mapping[str, Refused] = {
         for name, (encoded, says) in pictures.NOT_PICTURES.items()
     },
     "XML bomb": Refused(_svg_bomb, "SVG drawing"),
-    "GIF": Refused(lambda: pictures.encode(pictures.corners(), "GIF"), "GIF"),
-    "GIF bomb": Refused(partial(_gif_bomb, 4), "GIF"),
+    "GIF": Refused(lambda: pictures.encode(pictures.corners(), "GIF"), _GIF),
+    "GIF bomb": Refused(partial(_gif_bomb, 4), _GIF),
+    "GIF with a forged size": Refused(partial(pictures.forged, "GIF", 65535, 65535), _GIF),
     **{
         f"JPEG cut at {100 * share:.0f} %": Refused(partial(_cut, "JPEG", share), _DAMAGED)
         for share in (0.1, 0.5, 0.9, 0.99)
     },
     **{f"{kind} cut": Refused(partial(_cut, kind, 0.5), _DAMAGED) for kind in ("PNG", "WEBP", "TIFF", "BMP")},
     "progressive JPEG cut": Refused(partial(_cut, "JPEG", 0.7, progressive=True), _DAMAGED),
-    "JPEG cut, end marker glued on": Refused(lambda: _cut("JPEG", 0.7) + b"\xff\xd9", "premature end"),
+    "JPEG cut, end marker glued on": Refused(lambda: _cut("JPEG", 0.7) + b"\xff\xd9", _CUT),
     "PNG with rows missing": Refused(_short_png, _DAMAGED),
     **{
         f"{kind} with a forged size": Refused(partial(pictures.forged, kind, 30000, 30000), _PIXELS)
@@ -147,11 +148,18 @@ REFUSED: Mapping[str, Refused] = {
         for kind in pictures.FORMATS
     },
     **{
-        f"{kind} without width": Refused(partial(_zero_sized, kind), "IMAGE") for kind in ("JPEG", "PNG", "BMP", "TIFF")
+        f"{kind} without width": Refused(partial(_zero_sized, kind), says)
+        for kind, says in {
+            "JPEG": "expected at least 1 x 1 pixels, got a JPEG of 0 x 10",
+            "PNG": "expected at least 1 x 1 pixels, got a PNG of 0 x 10",
+            "BMP": "expected a whole BMP",
+            "TIFF": "expected a whole TIFF",
+        }.items()
     },
     "PNG bomb": Refused(partial(_solid_bomb, "PNG", 20000), _PIXELS),
     "TIFF bomb": Refused(partial(_solid_bomb, "TIFF", 20000), _PIXELS),
-    "JPEG bomb": Refused(lambda: pictures.flat_jpeg(8000, 8000, 2, 2), _PIXELS),
+    "JPEG bomb": Refused(partial(pictures.flat_progressive_jpeg, 16000, 16000), _PIXELS),
+    "WEBP bomb": Refused(partial(pictures.webp_of_one_colour, 16383, 16383), _PIXELS),
     "JPEG of a thousand scans": Refused(partial(pictures.progressive_with_scans, 1000), "more than 64 scans"),
     "JPEG of 12 bits": Refused(_twelve_bits, "8 bits a sample"),
     "TIFF of floats": Refused(
@@ -159,145 +167,84 @@ REFUSED: Mapping[str, Refused] = {
     ),
     "TIFF whose tile is a text": Refused(pictures.tiff_whose_tile_is_a_text, "no whole numbers"),
     "TIFF of a million strips": Refused(partial(pictures.tiff_of_strips, 1 << 20), "has 1048576 values"),
-    "TIFF in LAB": Refused(lambda: pictures.encode(Image.new("LAB", (4, 4)), "TIFF"), "LAB"),
-    "65 MiB of a JPEG": Refused(
-        lambda: pictures.encode(pictures.corners(), "JPEG") + bytes(65 << 20), "expected at most 64 MiB"
-    ),
+    "TIFF in LAB": Refused(lambda: pictures.encode(Image.new("LAB", (4, 4)), "TIFF"), "got one in LAB"),
+    "65 MiB of a JPEG": Refused(lambda: pictures.encode(pictures.corners(), "JPEG") + bytes(65 << 20), _LONG),
 }
 """Each has to be answered INVALID_ARGUMENT."""
 
-_CORNERS = (160, 120)
+
+def _photo() -> Pixels:
+    return _pixels(pictures.photo_like(160, 120))
 
 
-def _photo() -> Any:
-    return pictures.photo_like(*_CORNERS)
+def _grey() -> Pixels:
+    return np.repeat(_photo()[..., :1], 3, axis=2)
+
+
+def _pixels(rgb: Any) -> Pixels:
+    return np.asarray(rgb, np.uint8)
+
+
+def _corners() -> Pixels:
+    return _pixels(pictures.corners())
+
+
+def _line(width: int, height: int) -> Pixels:
+    return np.linspace((250, 0, 90), (0, 250, 90), width * height).astype(np.uint8).reshape(height, width, 3)
+
+
+def _palette() -> Image.Image:
+    return Image.fromarray(_photo()).quantize(16)
+
+
+def _black_and_white() -> Image.Image:
+    return Image.fromarray(_photo()[..., 0] > 128)
+
+
+def _alpha() -> Pixels:
+    """From nothing at the left to opaque at the right."""
+    return np.tile(np.linspace(0, 255, 160).astype(np.uint8), (120, 1))
+
+
+def _over_white() -> Pixels:
+    alpha = _alpha()[..., None] / 255
+    return (_photo() * alpha + 255 * (1 - alpha)).round().astype(np.uint8)
 
 
 SERVED: Mapping[str, Served] = {
-    "CMYK JPEG, Adobe's": Served(lambda: pictures.cmyk_jpeg(_photo(), adobe=True), *_CORNERS),
-    "CMYK JPEG": Served(lambda: pictures.cmyk_jpeg(_photo(), adobe=False), *_CORNERS),
-    "16-bit grey PNG": Served(lambda: pictures.grey16_png(np.full((40, 50), 30000, np.uint16)), 50, 40),
-    "16-bit RGB PNG": Served(lambda: pictures.rgb16_png(np.full((40, 50, 3), 30000, np.uint16)), 50, 40),
-    "palette PNG": Served(lambda: pictures.encode(Image.fromarray(_photo()).quantize(16)), *_CORNERS),
-    "PNG with alpha": Served(lambda: pictures.encode(Image.new("RGBA", (50, 40), (9, 99, 199, 0))), 50, 40),
-    "1-bit PNG": Served(lambda: pictures.encode(Image.new("1", (50, 40))), 50, 40),
+    "CMYK JPEG, Adobe's": Served(lambda: pictures.cmyk_jpeg(_photo(), adobe=True), _photo, lossy=True),
+    "CMYK JPEG": Served(lambda: pictures.cmyk_jpeg(_photo(), adobe=False), _photo, lossy=True),
+    "16-bit grey PNG": Served(lambda: pictures.grey16_png(_photo()[..., 0].astype(np.uint16) * 257), _grey),
+    "16-bit RGB PNG": Served(lambda: pictures.rgb16_png(_photo().astype(np.uint16) * 257), _photo),
+    "palette PNG": Served(lambda: pictures.encode(_palette()), lambda: _pixels(_palette().convert("RGB"))),
+    "PNG with alpha": Served(lambda: pictures.encode(np.dstack([_photo(), _alpha()])), _over_white),
+    "1-bit PNG": Served(
+        lambda: pictures.encode(_black_and_white()), lambda: _pixels(_black_and_white().convert("RGB"))
+    ),
     **{
-        f"EXIF orientation {orientation}": Served(partial(pictures.oriented, _photo(), orientation), *_CORNERS)
+        f"EXIF orientation {orientation}": Served(
+            lambda orientation=orientation: pictures.oriented(_photo(), orientation), _photo, lossy=True
+        )
         for orientation in range(1, 9)
     },
     **{
-        f"hostile EXIF: {name}": Served(lambda block=block: pictures.encode(_photo(), "JPEG", exif=block), *_CORNERS)
+        f"hostile EXIF: {name}": Served(
+            lambda block=block: pictures.encode(_photo(), "JPEG", exif=block), _photo, lossy=True
+        )
         for name, block in pictures.HOSTILE_EXIF.items()
-        if "orientation" not in name  # what they say of the orientation has tests of its own
     },
-    "one pixel": Served(lambda: pictures.encode(Image.new("RGB", (1, 1), (200, 10, 10))), 1, 1),
-    "1 x 10000": Served(lambda: pictures.encode(Image.new("RGB", (1, 10000))), 1, 10000),
-    "10000 x 1": Served(lambda: pictures.encode(Image.new("RGB", (10000, 1)), "JPEG"), 10000, 1),
-    "animated WebP": Served(lambda: pictures.animated_webp([pictures.corners(), pictures.ramp(160, 120)]), *_CORNERS),
-    "animated PNG": Served(lambda: pictures.animated_png([pictures.corners(), pictures.ramp(160, 120)]), *_CORNERS),
-    "TIFF of two pages": Served(lambda: pictures.pages_tiff([pictures.corners(), pictures.corners()]), *_CORNERS),
-    "JPEG that is a ZIP": Served(_polyglot, *_CORNERS),
-    "trailing bytes": Served(lambda: pictures.encode(_photo()) + _noise(5000), *_CORNERS),
-    "PNG with a text bomb": Served(pictures.png_with_text_bomb, *_CORNERS),
-    "PNG with a profile bomb": Served(pictures.png_with_profile_bomb, *_CORNERS),
+    "one pixel": Served(lambda: pictures.encode(_line(1, 1)), partial(_line, 1, 1)),
+    "1 x 10000": Served(lambda: pictures.encode(_line(1, 10000)), partial(_line, 1, 10000)),
+    "10000 x 1": Served(lambda: pictures.encode(_line(10000, 1), "JPEG"), partial(_line, 10000, 1), lossy=True),
+    "animated WebP": Served(lambda: pictures.animated_webp([_corners(), pictures.ramp(160, 120)]), _corners),
+    "animated PNG": Served(lambda: pictures.animated_png([_corners(), pictures.ramp(160, 120)]), _corners),
+    "TIFF of two pages": Served(lambda: pictures.pages_tiff([_corners(), pictures.ramp(160, 120)]), _corners),
+    "JPEG that is a ZIP": Served(_polyglot, _photo, lossy=True),
+    "trailing bytes": Served(lambda: pictures.encode(_photo()) + _noise(5000), _photo),
+    "PNG with a text bomb": Served(pictures.png_with_text_bomb, _corners),
+    "PNG with a profile bomb": Served(pictures.png_with_profile_bomb, _corners),
+    # What comes after the pixels is not unpacked.
+    "PNG with spare data": Served(_png_with_spare_data, lambda: np.full((8, 8, 3), _SPARE, np.uint8)),
+    "TIFF that unpacks to much": Served(_tiff_that_unpacks_to_much, lambda: np.full((16, 16, 3), _SPARE, np.uint8)),
 }
-"""Each has to be answered, with the size that a viewer shows."""
-
-
-def request(picture: bytes, **changes: Any) -> Any:
-    """A good ``ModelInferRequest``, changed.
-
-    Args:
-        picture: An encoded picture.
-        changes: ``model``, ``version``; ``name``, ``datatype``, ``shape`` of the one input; ``raw``, the list of its
-            contents; ``outputs``, names.
-    """
-    made = service_pb2.ModelInferRequest(
-        model_name=changes.get("model", ENSEMBLE), model_version=changes.get("version", "")
-    )
-    made.inputs.add(
-        name=changes.get("name", "IMAGE"),
-        datatype=changes.get("datatype", "BYTES"),
-        shape=changes.get("shape", [1, 1]),
-    )
-    made.raw_input_contents.extend(changes.get("raw", [element(picture)]))
-    for name in changes.get("outputs", ["RESULT"]):
-        made.outputs.add(name=name)
-    return made
-
-
-def element(data: bytes) -> bytes:
-    """One element of a BYTES tensor on the wire."""
-    return struct.pack("<I", len(data)) + data
-
-
-def _without_input(picture: bytes) -> Any:
-    made = request(picture)
-    del made.inputs[:], made.raw_input_contents[:]
-    return made
-
-
-def _input_twice(picture: bytes) -> Any:
-    made = request(picture, raw=[element(picture)] * 2)
-    made.inputs.add().CopyFrom(made.inputs[0])
-    return made
-
-
-def _spare_input(picture: bytes) -> Any:
-    made = request(picture, raw=[element(picture)] * 2)
-    made.inputs.add(name="OTHER", datatype="BYTES", shape=[1, 1])
-    return made
-
-
-def _both_kinds_of_contents(picture: bytes) -> Any:
-    made = request(picture)
-    made.inputs[0].contents.bytes_contents.append(picture)
-    return made
-
-
-def _with_parameter(picture: bytes, name: str) -> Any:
-    made = request(picture)
-    made.parameters[name].bool_param = True
-    return made
-
-
-def _from_shared_memory(picture: bytes) -> Any:
-    made = request(picture, raw=[])
-    made.inputs[0].parameters["shared_memory_region"].string_param = "somebody's"
-    made.inputs[0].parameters["shared_memory_byte_size"].int64_param = 64
-    return made
-
-
-_INVALID, _NOT_FOUND = "INVALID_ARGUMENT", "NOT_FOUND"
-
-BAD_REQUESTS: Mapping[str, BadRequest] = {
-    "wrong dtype": BadRequest(partial(request, datatype="UINT8", raw=[b"\0"]), _INVALID, "data-type"),
-    "unknown dtype": BadRequest(partial(request, datatype="PICTURE"), _INVALID, ""),
-    "no batch dimension": BadRequest(partial(request, shape=[1]), _INVALID, "shape"),
-    "too many dimensions": BadRequest(partial(request, shape=[1, 1, 1]), _INVALID, "shape"),
-    "two elements where one is told": BadRequest(lambda p: request(p, raw=[element(p) * 2]), _INVALID, ""),
-    "one element where two are told": BadRequest(partial(request, shape=[2, 1]), _INVALID, ""),
-    "empty batch": BadRequest(partial(request, shape=[0, 1], raw=[b""]), _INVALID, ""),
-    "batch of 9": BadRequest(lambda p: request(p, shape=[9, 1], raw=[element(p) * 9]), _INVALID, "batch-size"),
-    "negative batch": BadRequest(partial(request, shape=[-1, 1]), _INVALID, ""),
-    "negative dimension": BadRequest(partial(request, shape=[1, -1]), _INVALID, ""),
-    "enormous dimensions": BadRequest(partial(request, shape=[1 << 40, 1 << 40]), _INVALID, ""),
-    "wrong name": BadRequest(partial(request, name="PHOTO"), _INVALID, "PHOTO"),
-    "no input": BadRequest(_without_input, _INVALID, "expected"),
-    "an input twice": BadRequest(_input_twice, _INVALID, ""),
-    "an input too many": BadRequest(_spare_input, _INVALID, ""),
-    "no contents": BadRequest(partial(request, raw=[]), _INVALID, ""),
-    "contents twice": BadRequest(_both_kinds_of_contents, _INVALID, ""),
-    "a length past the end": BadRequest(partial(request, raw=[struct.pack("<I", 1 << 30) + b"x"]), _INVALID, ""),
-    "half a length": BadRequest(partial(request, raw=[b"\1\0"]), _INVALID, ""),
-    "unknown model": BadRequest(partial(request, model="tridnet"), _NOT_FOUND, "tridnet"),
-    "unknown version": BadRequest(partial(request, version="77"), _NOT_FOUND, "77"),
-    "a version that is no number": BadRequest(partial(request, version="latest"), _INVALID, "latest"),
-    "unknown output": BadRequest(partial(request, outputs=["ANSWER"]), _INVALID, "ANSWER"),
-    "shared memory that is not there": BadRequest(_from_shared_memory, _NOT_FOUND, "somebody's"),
-    **{
-        f"reserved parameter {name}": BadRequest(partial(_with_parameter, name=name), _INVALID, "")
-        for name in ("sequence_id", "priority", "timeout")
-    },
-}
-"""Each has to be answered with its code. Parameters are given a type that they do not have."""
+"""Each has to be answered, as the plain picture that it shows."""

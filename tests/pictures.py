@@ -287,7 +287,21 @@ def forged(kind, width, height):
         made = bytearray(encode(small, "BMP"))
         made[18:26] = struct.pack("<ll", width, height)
         return bytes(made)
+    if kind == "GIF":
+        made = bytearray(encode(small, "GIF"))
+        frame = made.index(b"\x2c\0\0\0\0" + struct.pack("<HH", 32, 24)) + 5
+        made[6:10] = made[frame : frame + 4] = struct.pack("<HH", width, height)
+        return bytes(made)
     return plain_tiff(small, t256=("L", [width]), t257=("L", [height]))
+
+
+def webp_of_one_colour(width, height, colour=(90, 120, 40)):
+    """A lossless WebP of 38 bytes, and whole at any size up to 16384: its only colour takes no bits at all."""
+    made = bytearray(encode(Image.new("RGB", (64, 64), colour), "WEBP", method=0, quality=0))
+    assert made[12:16] == b"VP8L"
+    alpha_and_version = made[24] >> 4
+    made[21:25] = (width - 1 | height - 1 << 14 | alpha_and_version << 28).to_bytes(4, "little")
+    return bytes(made)
 
 
 def png_with_text_bomb(megabytes=200):
@@ -324,6 +338,29 @@ def flat_jpeg(width, height, across, down):
     bits += "1" * (-len(bits) % 8)
     data = int(bits, 2).to_bytes(len(bits) // 8, "big").replace(b"\xff", b"\xff\0")
     return bytes(made[: scan + 2 + int.from_bytes(made[scan + 2 : scan + 4], "big")]) + data + b"\xff\xd9"
+
+
+def flat_progressive_jpeg(width, height):
+    """A whole grey JPEG whose one scan takes a bit a block, and whose decoder keeps 6 bytes for each pixel of it."""
+
+    def segment(marker, body):
+        return bytes([0xFF, marker]) + struct.pack(">H", 2 + len(body)) + body
+
+    components = b"".join(bytes([number, 0x11, 0]) for number in (1, 2, 3))
+    table = bytes([0, 1, *[0] * 15, 0])  # for means alone: no change is a 0
+    scan = bytes([3, *(1, 0), *(2, 0), *(3, 0), *(0, 0, 0)])  # means alone
+    blocks = 3 * -(-width // 8) * -(-height // 8)
+    return b"".join(
+        [
+            b"\xff\xd8",
+            segment(0xDB, bytes([0, *[1] * 64])),
+            segment(0xC2, struct.pack(">BHHB", 8, height, width, 3) + components),
+            segment(0xC4, table),
+            segment(0xDA, scan),
+            bytes(blocks // 8) + (bytes([0xFF >> blocks % 8]) if blocks % 8 else b""),
+            b"\xff\xd9",
+        ]
+    )
 
 
 def cut(encoded, share):

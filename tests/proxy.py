@@ -54,6 +54,14 @@ class Proxy:
         rows = self.rows()
         return {name: rows[name]["status"].split()[0] for name in NAMES}
 
+    def in_hand(self, name: str) -> int:
+        """Requests that a server has not answered yet."""
+        return int(self.rows()[name]["scur"])
+
+    def broken(self, name: str) -> int:
+        """Requests to a server, so far, that ended without a whole answer."""
+        return int(self.rows()[name]["eresp"])
+
     def page(self, path: str) -> str:
         """A page of its statistics. Raises OSError while it does not listen."""
         connection = http.client.HTTPConnection(self._statistics, timeout=10)

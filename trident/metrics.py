@@ -1,8 +1,8 @@
 """Every metric that Trident gives to Prometheus beside Triton's own: the one place of their names and meanings.
 
-Pure: what is counted and how it is gathered. ``trident.triton_metrics`` hands it to Triton, ``docs/observability.md``
-explains it to readers. Labels hold words of a bounded set, versions and digests; never a name, a plate, or anything
-else of a picture.
+Pure: what is counted and how it is gathered. ``trident.triton_metrics`` hands what models count to Triton, the launcher
+tells of its supervision itself (``trident.supervisor.exposition``), and ``docs/observability.md`` explains all of it to
+readers. Labels hold words of a bounded set, versions and digests; never a name, a plate, or anything else of a picture.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from trident.errors import InvalidInput
 COUNTED_ABOVE = 0.3
 """Objects, entities and categories of at least this score are counted: those that clients show by default."""
 FUSION = "fusion"
+LAUNCHER = "launcher"
+"""Stands among the components for ``trident serve``, which outlives its server."""
 
 
 class Kind(StrEnum):
@@ -37,7 +39,7 @@ class MetricSpec:
     kind: Kind
     help: str
     component: str
-    """The model that gives it."""
+    """The model that gives it, or ``LAUNCHER``."""
     labels: tuple[str, ...] = ()
     """Names of its labels."""
 
@@ -128,7 +130,52 @@ METRICS: dict[str, MetricSpec] = {
         GALLERY_READABLE,
     )
 }
-"""Every metric by its name."""
+"""Every metric that a model gives, by its name."""
+
+SERVER_READY = MetricSpec(
+    "trident_server_ready", Kind.GAUGE, "1 while the server answers requests, as far as its launcher knows", LAUNCHER
+)
+SERVER_RESTARTS = MetricSpec(
+    "trident_server_restarts_total",
+    Kind.COUNTER,
+    "Times that the launcher has started the whole server again, after which it answered",
+    LAUNCHER,
+)
+SERVER_FAILED_STARTS = MetricSpec(
+    "trident_server_failed_starts",
+    Kind.GAUGE,
+    "Restarts of the server in a row that have failed; 0 once one succeeds",
+    LAUNCHER,
+)
+MODEL_REVIVALS = MetricSpec(
+    "trident_model_revivals_total",
+    Kind.COUNTER,
+    "Times that a model was loaded again because a process of it had ended or hung",
+    LAUNCHER,
+    ("model",),
+)
+LAUNCHER_LIVE = MetricSpec(
+    "trident_launcher_live",
+    Kind.GAUGE,
+    "1 while the launcher looks after its server; 0 if it hangs, or the server has failed to start again and again",
+    LAUNCHER,
+)
+SHARED_MEMORY_FREE = MetricSpec(
+    "trident_shared_memory_free_bytes", Kind.GAUGE, "Free space in /dev/shm, where models hand on tensors", LAUNCHER
+)
+
+SUPERVISION: dict[str, MetricSpec] = {
+    spec.name: spec
+    for spec in (
+        SERVER_READY,
+        SERVER_RESTARTS,
+        SERVER_FAILED_STARTS,
+        MODEL_REVIVALS,
+        LAUNCHER_LIVE,
+        SHARED_MEMORY_FREE,
+    )
+}
+"""Every metric that the launcher gives, by its name."""
 
 _FAULTS: tuple[type[InvalidInput], ...] = (*InvalidInput.__subclasses__(), InvalidInput)
 REASONS: tuple[str, ...] = tuple(fault.reason for fault in _FAULTS)

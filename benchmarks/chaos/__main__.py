@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
 
@@ -46,7 +45,7 @@ def _list_kinds(context: click.Context, _option: click.Parameter, wanted: bool) 
 )
 @click.option("--bad-rate", default=_DEFAULT.bad_rate, help="Bad pictures a second.")
 @click.option("--rest", default=_DEFAULT.rest_s, help="Seconds from the end of one fault to the next.")
-@click.option("--within", default=_DEFAULT.within_s, help="Seconds that the server may take to be as before.")
+@click.option("--within", default=_DEFAULT.within_s, help="Seconds to get over a fault in, once it is done.")
 @click.option("--deadline", default=_DEFAULT.deadline_s, help="Of each request, in seconds.")
 @command.pictures_option()
 @command.repository_option("Is copied, never changed.")
@@ -72,11 +71,9 @@ def main(
 
     Processes are killed, halted or hang, Triton too, memory runs out, callers leave, a rollout is met in its middle. A
     quarter of an hour with the defaults. What cannot be done on this machine is left out, and told. Exit code 1: a
-    request is not accounted for or was lost during no fault, an answer was wrong, the server did not get over a fault,
-    or left something behind. What is aimed at beyond that is told as reached or not.
+    request is not accounted for or was lost during no fault, an answer was wrong, no fault came about, the server did
+    not get over one, or left something behind. What is aimed at beyond that is told as reached or not.
     """
-    # So that `kill` leaves no server behind either.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     console = Console(highlight=False)
     # Before anything else, so that the load average is the machine's and not ours.
     facts = report.circumstances(report.command_line("benchmarks.chaos"))
@@ -108,4 +105,5 @@ def main(
 
 
 if __name__ == "__main__":
+    command.end_in_order()
     main(prog_name="python -m benchmarks.chaos")

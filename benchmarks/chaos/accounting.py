@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import takewhile
 
 from benchmarks.answers import BAD_ANSWER, NOT_SENT, Answer, Answers
 from benchmarks.chaos.readiness import Span
@@ -21,6 +22,8 @@ _NEVER_SENT = "failed to connect"
 """gRPC's words where nobody listens: the request has not left the client."""
 _LONGEST_SENTENCE = 160
 _NUMBER = re.compile(r"\d+(\.\d+)?")
+_LATE_S = 5.0
+"""A request whose moment comes less than this before the end may not have been sent any more."""
 _PLAN_S = 0.005
 """Planned moments are compared to within this: they have been through two clocks and a file."""
 
@@ -43,13 +46,15 @@ class End(StrEnum):
     """What became of a request."""
 
     RIGHT = "answered right"
-    """With an answer of the versions that were to answer; a bad picture, by saying what is wrong with it."""
+    """With an answer of the versions that were to answer, and the client with what it answered before any fault; a bad
+    picture, by saying what is wrong with it."""
     WRONG = "answered wrong"
     REFUSED = "refused"
     """UNAVAILABLE: nothing has been done for it, and it may be sent again."""
     LOST = "lost"
     """Ended otherwise."""
     LEFT = "left by its caller"
+    """Counted by the callers, each of whom has one under way: of these requests themselves nobody has a record."""
     NOT_SENT = "not sent"
 
 
@@ -133,8 +138,13 @@ def totals(ended: Iterable[Ended]) -> dict[Stream, Counter[End]]:
     return found
 
 
-def unaccounted(answers: Answers, plan: Plan) -> str:
-    """Whether an open loop tells of each request that its plan holds, from the first to the last that it tells of.
+def unaccounted(answers: Answers, plan: Plan, stopped: float) -> str:
+    """Whether an open loop tells of each request that its plan holds, from the first to its end.
+
+    Args:
+        answers: What it tells.
+        plan: What it was to do.
+        stopped: When it was told to send nothing more, in seconds of the Unix clock.
 
     Returns:
         What is missing; empty if nothing is.
@@ -151,6 +161,10 @@ def unaccounted(answers: Answers, plan: Plan) -> str:
     shifted = [answer.number for offset, answer in offsets if abs(answer.planned - begin - offset) > _PLAN_S]
     if shifted:
         return f"{len(shifted)} requests were not planned for the moment that they name, the first is {shifted[0]}"
+    last = stopped - _LATE_S - begin
+    due = sum(1 for _ in takewhile(lambda offset: offset < last, arrival_times(plan, 0.0)))
+    if due > len(records):
+        return f"{len(records)} requests were recorded, {due} were due before the load was stopped"
     return ""
 
 

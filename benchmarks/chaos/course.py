@@ -11,7 +11,7 @@ from benchmarks.chaos.callers import Result
 from benchmarks.chaos.faults import Scene, Strike, strike, until
 from benchmarks.chaos.kinds import ABOUT, Kind, Planned
 from benchmarks.chaos.readiness import noticed_at, ready_at
-from benchmarks.chaos.serving import Instances
+from benchmarks.chaos.serving import Instances, run_folders
 from benchmarks.chaos.watch import Event
 from benchmarks.peers.same import ask_all, differences
 from trident.errors import SetupError
@@ -156,7 +156,7 @@ class Course:
         gone = [name for name in scene.watch.names if name != now]
         if now is None or not gone:
             return []
-        folders = [folder.name for folder in scene.served.temporary.glob("trident-*/trident-*")]
+        folders = [folder.name for folder in run_folders(scene.served.temporary)]
         return [
             *(f"process {pid} of {name}" for name in gone for pid in stub_processes(name)),
             *scene.shared.files(gone),

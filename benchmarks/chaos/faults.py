@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.answers import Answer, read_answers
-from benchmarks.chaos.kinds import STORM_KILLS, Kind, Planned
+from benchmarks.chaos.kinds import DELAYED, STORM_KILLS, STORM_MOST, Kind, Planned
 from benchmarks.chaos.readiness import Span, noticed_at
 from benchmarks.chaos.rollouts import STEPS, Rollouts
 from benchmarks.chaos.serving import Served, has_ended
@@ -182,7 +182,7 @@ def _leave(scene: Scene, number: int) -> Strike:
         time.sleep(_LEAVERS_ASK_S)
         moment = _sent(load.pid, signal.SIGKILL)
     answered = read_answers(file).records
-    # Each of them asks again once answered, so that each has left one request behind.
+    # Each of them asks again once answered, so that each has left one request behind: not one of them is on record.
     left = [Answer(len(answered) + one, "", moment, moment, moment, LEFT) for one in range(LEAVERS)]
     scene.left += [*answered, *left]
     return Strike((moment,), moment, f"{len(answered)} requests before it, {LEAVERS} left behind")
@@ -222,7 +222,7 @@ def _met(scene: Scene, rollouts: Rollouts, model: str) -> Strike:
 def _storm(scene: Scene, model: str) -> Strike:
     moments: list[float] = []
     killed: list[int] = []
-    for _ in range(STORM_KILLS):
+    while len(killed) < STORM_KILLS or (len(killed) < STORM_MOST and not _slowed_down(scene, moments)):
         pid = _process_of(scene, model, killed)
         with contextlib.suppress(ProcessLookupError):
             moments.append(_sent(pid, signal.SIGKILL))
@@ -232,6 +232,10 @@ def _storm(scene: Scene, model: str) -> Strike:
             return Strike(tuple(moments), failed=f"it was not back within {scene.within_s:.0f} s after {len(moments)}")
     lasted = moments[-1] - moments[0] if moments else 0.0
     return Strike(tuple(moments), note=f"killed {len(moments)} times in {lasted:.0f} s")
+
+
+def _slowed_down(scene: Scene, moments: Sequence[float]) -> bool:
+    return any(event.kind in DELAYED and event.at >= moments[0] for event in scene.watch.events)
 
 
 def _noticed(scene: Scene, since: float) -> bool:

@@ -21,15 +21,13 @@ from benchmarks.chaos.accounting import (
     without_sentence,
 )
 from benchmarks.chaos.course import Fault
-from benchmarks.chaos.faults import LEFT
-from benchmarks.chaos.kinds import ABOUT, Kind
+from benchmarks.chaos.faults import LEAVERS, LEFT
+from benchmarks.chaos.kinds import ABOUT, DELAYED, Kind
 from benchmarks.chaos.record import Run
 from benchmarks.verdict import Verdict, left_alone
 
 NOTICED_S, READY_S = 1.0, 5.0
 """What is aimed at: until it says that it is not ready, and until it is again."""
-_DELAYED = ("revival_delayed", "restart_delayed")
-"""Events by which the supervision tells that it waits."""
 _MOST_NAMED, _LONGEST = 3, 200
 
 
@@ -122,7 +120,11 @@ def row_of(kind: Kind, faults: Iterable[Fault], costs: Mapping[int, Cost]) -> Ro
 
 def required(run: Run, figures: Figures) -> list[Verdict]:
     """What a run must show."""
-    missing = [text for text in (unaccounted(run.answers, run.plan), unaccounted(run.bad, run.bad_plan)) if text]
+    missing = [
+        text
+        for text in (unaccounted(run.answers, run.plan, run.stopped), unaccounted(run.bad, run.bad_plan, run.stopped))
+        if text
+    ]
     if len(run.client) != run.client_asked:
         missing.append(f"the client began {run.client_asked} requests, and told of {len(run.client)}")
     ends: Counter[End] = sum((Counter(one) for one in figures.totals.values()), Counter())
@@ -130,20 +132,38 @@ def required(run: Run, figures: Figures) -> list[Verdict]:
     lost = [one for one in figures.failed.get(None, ()) if one.end is End.LOST]
     everything = [one for some in figures.failed.values() for one in some]
     mute = without_sentence(everything)
-    over = sum(fault.recovered is not None for fault in run.faults)
+    happened = [fault for fault in run.faults if fault.come_about]
+    not_over = [fault for fault in run.faults if fault.recovered is None]
+    over = [fault.recovered - fault.moments[0] for fault in happened if fault.recovered is not None]
+    missed = [
+        f"{fault.number} ({fault.kind}): {fault.note or fault.failed}" for fault in run.faults if not fault.come_about
+    ]
     changed = [f"{fault.number}: {fault.wrong[0]}" for fault in run.faults if fault.wrong]
     badly = [f"{fault.number} ({fault.kind}): {fault.failed}" for fault in run.faults if fault.failed]
     left = [thing for fault in run.faults for thing in fault.left] + list(run.orphans)
     found = [
-        Verdict(not missing, "; ".join(missing) or f"every request is accounted for: {figures.planned} = {account}"),
         Verdict(
-            not ends[End.WRONG] and not changed,
-            f"{ends[End.WRONG]} answers were wrong, and after {len(changed)} of {len(run.faults)} faults the golden "
-            f"pictures' answers were not as before{_named(changed)}",
+            not missing,
+            "; ".join(missing)
+            or f"every request is accounted for: {figures.planned} = {account}"
+            + (
+                f"; those left are as many as the callers who were killed, {LEAVERS} each time"
+                if ends[End.LEFT]
+                else ""
+            ),
         ),
         Verdict(
-            not run.broken_off and over == len(run.faults) > 0,
-            f"the server got over {over} of {len(run.faults)} faults, each within {run.settings.within_s:g} s"
+            not ends[End.WRONG] and not changed,
+            f"{ends[End.WRONG]} answers were wrong (held against the versions that were to answer, and those to the "
+            f"client with retries against what was answered before), and after {len(changed)} of {len(run.faults)} "
+            f"faults the golden pictures' answers were not as before{_named(changed)}",
+        ),
+        Verdict(
+            not run.broken_off and not not_over and len(over) == len(happened) > 0,
+            f"the server got over {len(over)} of {len(happened)} faults that came about, each within "
+            f"{run.settings.within_s:g} s once it was done"
+            + (f", the slowest {max(over):.1f} s after its first harm" if over else "")
+            + (f"; {len(missed)} did not come about{_named(missed)}" if missed else "")
             + (f"; the run was broken off: {run.broken_off}" if run.broken_off else ""),
         ),
         Verdict(not badly, f"{len(badly)} faults did not end as they must{_named(badly)}"),
@@ -160,7 +180,7 @@ def required(run: Run, figures: Figures) -> list[Verdict]:
     ]
     storms = [fault for fault in run.faults if fault.kind is Kind.STORM and fault.come_about]
     if storms:
-        said = sum(any(event.kind in _DELAYED for event in fault.events) for fault in storms)
+        said = sum(any(event.kind in DELAYED for event in fault.events) for fault in storms)
         found.append(Verdict(said == len(storms), f"{said} of {len(storms)} storms were slowed down, and it was said"))
     return found
 

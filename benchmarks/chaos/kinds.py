@@ -28,8 +28,11 @@ class Kind(StrEnum):
 
 
 ALL: tuple[Kind, ...] = tuple(Kind)
-STORM_KILLS = 7
-"""Two more than the supervision brings back at once within a minute."""
+STORM_KILLS, STORM_MOST = 7, 15
+"""Two more than the supervision brings back at once within a minute; and where a model takes so long to be back that
+nothing had to wait, up to so many."""
+DELAYED = ("revival_delayed", "restart_delayed")
+"""Events by which the supervision tells that it waits."""
 HANGING: tuple[str, ...] = tuple(name for name in COMPONENTS if name not in NETWORKS)
 """What can be made to hang: components whose code is their own; networks share one that belongs to no version."""
 
@@ -62,7 +65,9 @@ ABOUT: Mapping[Kind, About] = {
     Kind.VANISH: About("callers who keep the server busy are gone in the middle", felt=False, aims=False),
     Kind.ROLLOUT: About("a component's process is killed in the middle of a rollout", victims=COMPONENTS),
     Kind.STORM: About(
-        f"a component's process is killed {STORM_KILLS} times, as often as it is back", victims=COMPONENTS, aims=False
+        f"a component's process is killed as often as it is back, {STORM_KILLS} times or more",
+        victims=COMPONENTS,
+        aims=False,
     ),
 }
 

@@ -86,7 +86,7 @@ def summary(run: Run, figures: Figures) -> Summary:
     settings = run.settings
     shared = "in a `/dev/shm` of its own" if run.private else "in the machine's `/dev/shm`"
     sentences_ = [
-        f"{len(run.faults)} faults at random, one at a time, in {(run.end - run.begin) / 60:.1f} minutes, on a server "
+        f"{_came_about(run)} faults at random, one at a time, in {(run.end - run.begin) / 60:.1f} minutes, on a server "
         f"as `trident serve` runs it, {shared}. Meanwhile {run.rate:.2f} requests a second at planned moments (Poisson "
         f"arrivals, a deadline of {settings.deadline_s:g} s, nothing is asked again)"
         + (f", {100 * run.rate / run.saturated:.0f} % of the saturated rate" if run.saturated else "")
@@ -146,6 +146,10 @@ def to_json(run: Run, figures: Figures, facts: Mapping[str, Any]) -> dict[str, A
     }
 
 
+def _came_about(run: Run) -> int:
+    return sum(fault.come_about for fault in run.faults)
+
+
 def _outcome(run: Run, figures: Figures) -> report.Outcome:
     if run.broken_off == BY_HAND:
         return report.Outcome.UNFINISHED
@@ -189,7 +193,7 @@ def _settings(run: Run) -> dict[str, Any]:
 def to_html(run: Run, figures: Figures, facts: Mapping[str, Any]) -> str:
     """The page."""
     lead = (
-        f"{len(run.faults)} faults and {figures.planned} requests in {(run.end - run.begin) / 60:.1f} minutes. "
+        f"{_came_about(run)} faults and {figures.planned} requests in {(run.end - run.begin) / 60:.1f} minutes. "
         f"{facts['machine']['processor']}, {facts['machine']['cores']} cores."
     )
     everything = [one for some in figures.failed.values() for one in some]
@@ -201,8 +205,11 @@ def to_html(run: Run, figures: Figures, facts: Mapping[str, Any]) -> str:
         report.heading("What became of every request"),
         report.table(ACCOUNT_HEADINGS, account_rows(figures)),
         report.paragraph(
-            "Refused: UNAVAILABLE, nothing was done for it, and it may be sent again. Lost: any other end. A bad "
-            "picture is answered right by a refusal that says what is wrong with it.",
+            "Refused: UNAVAILABLE, nothing was done for it, and it may be sent again. Lost: any other end. Whether an "
+            "answer is right is told by the versions that it names: the records of the load hold no more of it. Those "
+            "to the client with retries are also compared with what was answered before any fault, to the last digit. "
+            "A bad picture is answered right by a refusal that says what is wrong with it. Requests that were left are "
+            "as many as the callers who were killed, each with one under way: nobody has a record of them.",
             "note",
         ),
         plots.timeline(run, figures.ended).to_html(),

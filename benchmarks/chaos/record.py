@@ -100,6 +100,8 @@ class Run:
     others_cores: float = 0.0
     begin: float = 0.0
     end: float = 0.0
+    stopped: float = 0.0
+    """When its load was told to send nothing more."""
     broken_off: str = ""
     """Why it ended before its time; ``BY_HAND`` if somebody stopped it."""
     exit_code: int = 0

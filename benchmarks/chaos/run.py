@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import TypeVar
 
 import psutil  # type: ignore[import-untyped]
 
@@ -21,7 +22,7 @@ from benchmarks.chaos.inputs import add_hooks, write_bad_pictures
 from benchmarks.chaos.kinds import Kind, draw
 from benchmarks.chaos.record import BY_HAND, Run, Settings
 from benchmarks.chaos.rollouts import COMPONENT, Rollouts
-from benchmarks.chaos.serving import Served
+from benchmarks.chaos.serving import Served, cleared
 from benchmarks.chaos.shared_memory import SharedMemory, in_private, why_not_private
 from benchmarks.chaos.starving import Starving
 from benchmarks.chaos.watch import Watch
@@ -42,6 +43,8 @@ _GONE_WITHIN_S = 3.0
 _ROLLED_WITH = 2
 """So many pictures a rollout's shadow asks."""
 
+_Done = TypeVar("_Done")
+
 
 def measure(settings: Settings, tell: Callable[[str], None]) -> Run:
     """Do it.
@@ -53,8 +56,10 @@ def measure(settings: Settings, tell: Callable[[str], None]) -> Run:
     Raises:
         SetupError: The server or a load cannot be started, or nothing of what is asked for can be done here.
     """
-    with tempfile.TemporaryDirectory(prefix="trident-chaos-", ignore_cleanup_errors=True) as folder, Family() as family:
-        return _measure(settings, Path(folder), family, tell)
+    with tempfile.TemporaryDirectory(prefix="trident-chaos-", ignore_cleanup_errors=True) as text:
+        folder = Path(text)
+        with cleared(folder), Family() as family:
+            return _measure(settings, folder, family, tell)
 
 
 def _measure(settings: Settings, folder: Path, family: Family, tell: Callable[[str], None]) -> Run:
@@ -134,8 +139,7 @@ def _measure(settings: Settings, folder: Path, family: Family, tell: Callable[[s
         ):
             course = Course(scene, golden, answers, settings.rest_s)
             run.broken_off = _go_on(run, course, kinds, (load, bad_load), tell)
-            run.client, run.client_asked = tuple(callers.stop()), callers.asked
-            run.bad, run.answers = bad_load.stop(), load.stop()
+            _end_load(run, callers, load, bad_load)
         run.end = time.time()
         run.left = tuple(scene.left)
         _stop(run, served, watch, shared, family)
@@ -154,9 +158,9 @@ def _go_on(run: Run, course: Course, kinds: Sequence[Kind], loads: Sequence[Load
         for planned in draw(kinds, settings.seed):
             if time.time() > run.begin + settings.seconds or len(run.faults) == settings.faults:
                 break
-            for load in loads:
-                load.count()  # raises, where it has ended by itself
+            _check(loads)
             run.faults.append(course.go(planned, tell))
+            _check(loads)
             if run.faults[-1].recovered is None:
                 return f"the server did not get over fault {planned.number}, {planned.kind} {planned.victim}".rstrip()
     except KeyboardInterrupt:
@@ -167,11 +171,36 @@ def _go_on(run: Run, course: Course, kinds: Sequence[Kind], loads: Sequence[Load
     return ""
 
 
+def _check(loads: Sequence[Load]) -> None:
+    """Raise SetupError if one has ended by itself: on a server that nobody asks, a fault shows nothing."""
+    for load in loads:
+        runs = load.running
+        count = load.count()  # raises, where it has ended with an error
+        if not runs:
+            raise SetupError(f"the load ended by itself, after {count} requests")
+
+
+def _through(do: Callable[[], _Done]) -> _Done:
+    """Do what ends something: an impatient Ctrl-C has it asked once more, and takes nothing from the report."""
+    try:
+        return do()
+    except KeyboardInterrupt:
+        return do()
+
+
+def _end_load(run: Run, callers: Callers, load: Load, bad_load: Load) -> None:
+    """Have nothing more asked, and take home what became of all that was."""
+    # From now on the loads need not send: Ctrl-C on a terminal has told them already, and the client takes its time.
+    run.stopped = time.time()
+    run.client, run.client_asked = tuple(_through(callers.stop)), callers.asked
+    run.bad, run.answers = _through(bad_load.stop), _through(load.stop)
+
+
 def _stop(run: Run, served: Served, watch: Watch, shared: SharedMemory, family: Family) -> None:
     """Stop the server, and see what is still there afterwards."""
     begun = time.monotonic()
     last = served.name()
-    run.exit_code = served.stop()
+    run.exit_code = _through(served.stop)
     run.stop_s = time.monotonic() - begun
     until(lambda: not _living(family), _GONE_WITHIN_S)
     names = [*watch.names, *([last] if last else [])]

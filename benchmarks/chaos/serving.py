@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,11 +19,12 @@ from typing import Any, Self
 import psutil  # type: ignore[import-untyped]
 
 from benchmarks.circumstances import ROOT
+from benchmarks.peers.processes import end_with_parent
 from benchmarks.served import empty_gallery
 from trident.entities.gallery import URL_VARIABLE
 from trident.errors import SetupError
 from trident.launcher import ports
-from trident.supervisor import processes
+from trident.supervisor import leftovers, processes
 
 _HOST = "127.0.0.1"
 _READY = "/v2/health/ready"
@@ -33,6 +34,7 @@ _LOOK_S = 0.1
 _GRACE_S = 5
 _LOG_LENGTH = 1500
 _TRITON = "tritonserver"
+_TEMPORARY = "tmp"
 _NAME = re.compile(r"shm-region-prefix-name=([^\s,]+)")
 
 Instances = Counter[tuple[str, int]]
@@ -52,7 +54,7 @@ class Served:
         self.repository = repository.resolve()
         self.key = folder / "key"
         self.log = folder / "server.log"
-        self.temporary = folder / "tmp"
+        self.temporary = folder / _TEMPORARY
         self.temporary.mkdir()
         self.environment: Mapping[str, str] = {
             **os.environ,
@@ -80,6 +82,7 @@ class Served:
                 stdout=sink,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for us: we stop it in order
+                preexec_fn=end_with_parent,  # noqa: PLW1509 - one system call
             )
         try:
             self._await_ready()
@@ -182,6 +185,27 @@ class Served:
             if time.monotonic() > deadline:
                 raise SetupError(f"the server was not ready within {_START_S:.0f} seconds; it said: {self.said()}")
             time.sleep(_LOOK_S)
+
+
+def run_folders(temporary: Path) -> list[Path]:
+    """The folders of servers, each of its server's name, that lie in what they were given for temporary files."""
+    return list(temporary.glob("trident-*/trident-*"))
+
+
+@contextlib.contextmanager
+def cleared(folder: Path) -> Iterator[None]:
+    """Clear away, in the end, what servers whose guards were killed have left in the machine's shared memory.
+
+    Later servers do that for those whose run folders they find, which these are not: theirs go with ``folder``.
+
+    Args:
+        folder: Theirs, as ``Served`` takes it; to be there until then, and their processes to have ended.
+    """
+    try:
+        yield
+    finally:
+        for path in run_folders(folder / _TEMPORARY):
+            leftovers.clear(path.name)
 
 
 def triton_of(tree: Iterable[psutil.Process]) -> int | None:

@@ -19,6 +19,8 @@ _MEMBERS = "cgroup.procs"
 _LIMIT = "0"
 """Bytes. What a process holds already stays with the group that it has left; what it asks for anew counts."""
 _REMOVED_WITHIN_S = 5.0
+_PREFIX = "trident-chaos-"
+"""In front of the process id of the run that a group belongs to."""
 
 
 class Starving:
@@ -71,7 +73,8 @@ def _places(root: Path, lines: Sequence[str]) -> Iterator[tuple[Path, Path]]:
 def _made(places: Iterator[tuple[Path, Path]]) -> tuple[Path, Path]:
     reasons = []
     for parent, home in places:
-        group = parent / f"trident-chaos-{os.getpid()}"
+        _sweep(parent)
+        group = parent / f"{_PREFIX}{os.getpid()}"
         try:
             group.mkdir()
         except OSError as error:
@@ -87,6 +90,14 @@ def _made(places: Iterator[tuple[Path, Path]]) -> tuple[Path, Path]:
             reasons.append(f"an added one takes no limit ({error.strerror})")
         _remove(group)
     raise SetupError(f"no control group for memory can be made: {'; '.join(reasons) or 'there are none'}")
+
+
+def _sweep(parent: Path) -> None:
+    """Remove the groups of runs that were killed."""
+    for group in parent.glob(f"{_PREFIX}[0-9]*"):
+        if not Path("/proc", group.name.removeprefix(_PREFIX)).exists():
+            with contextlib.suppress(OSError):  # something is still in it
+                group.rmdir()
 
 
 def _remove(group: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import signal
 import time
 from types import TracebackType
 from typing import Self
@@ -13,13 +14,19 @@ import psutil  # type: ignore[import-untyped]
 
 from trident.rollout.memory import pss_mb
 
-_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _END_S = 10.0
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def adopt_orphans(*, adopt: bool = True) -> None:
     """Become the parent of every process whose parent, started from here, has ended: none gets out of sight."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, int(adopt), 0, 0, 0)
+    _libc.prctl(_PR_SET_CHILD_SUBREAPER, int(adopt), 0, 0, 0)
+
+
+def end_with_parent() -> None:
+    """As a new process's ``preexec_fn``: be asked to stop (SIGTERM) when the one that starts it has ended, however."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
 class Family:

@@ -151,4 +151,5 @@ def _show(console: Console, figures: Figures) -> None:
 
 
 if __name__ == "__main__":
+    command.end_in_order()
     main(prog_name="python -m benchmarks.scaling")

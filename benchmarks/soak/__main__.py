@@ -29,7 +29,7 @@ TOO_SHORT = 3
 @click.option("--rate", type=float, help="Requests a second, in place of the share.")
 @click.option("--saturation", default=_DEFAULT.saturation_s, help="Seconds to measure the saturated rate for.")
 @click.option(
-    "--warm", type=float, help="Seconds at the beginning that do not count. [default: a fifth, at most half an hour]"
+    "--warm", type=float, help="Seconds at the beginning that do not count. [default: two fifths, at most half an hour]"
 )
 @click.option("--every", default=_DEFAULT.look_s, help="Seconds between two looks at the server.")
 @click.option("--gallery-every", default=_DEFAULT.gallery_s, help="Seconds between changes of the gallery; 0: none.")
@@ -118,5 +118,6 @@ def show(console: Console, figures: Figures) -> None:
 
 
 if __name__ == "__main__":
+    command.end_in_order()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends it early, with a report, as Ctrl-C does
     main(prog_name="python -m benchmarks.soak")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -124,13 +125,7 @@ def _course(run: Run) -> list[Verdict]:
     ]
     seen = sum(TRITON in look.roles for look in run.looks)
     found.append(Verdict(0 < seen == len(run.looks), f"Triton was there in {seen} of {len(run.looks)} looks"))
-    restarts, revivals = int(run.status.get("restarts", 0)), sum(run.status.get("revivals", {}).values())
-    found.append(
-        Verdict(
-            not restarts and not revivals,
-            f"the server was started again {restarts} times, and {revivals} times one of its models",
-        )
-    )
+    found.append(_by_itself(run.status))
     if run.exit_code is not None:
         found.append(Verdict(run.exit_code == 0, f"the server stopped with exit code {run.exit_code}"))
     found.append(Verdict(not run.orphans, f"it left {len(run.orphans)} processes and shared-memory files behind"))
@@ -149,6 +144,18 @@ def _course(run: Run) -> list[Verdict]:
     return found
 
 
+def _by_itself(status: Mapping[str, Any]) -> Verdict:
+    """Whether the server went on without help, by its own word. One that said nothing is not known to have."""
+    try:
+        restarts, revivals = int(status["restarts"]), sum(status["revivals"].values())
+    except KeyError:
+        return Verdict(False, "the health endpoint never said how often the server, or a model, was started again")
+    return Verdict(
+        not restarts and not revivals,
+        f"the server was started again {restarts} times, and {revivals} times one of its models",
+    )
+
+
 def _flat(judged: Sequence[Trend | Floor | None]) -> list[Verdict]:
     """Whether what is to be flat is flat. What cannot be told is no failure, and no success either."""
     found = []
@@ -164,9 +171,16 @@ def _flat(judged: Sequence[Trend | Floor | None]) -> list[Verdict]:
 
 def trend_sentence(one: Trend) -> str:
     """What became of a quantity that goes up and down."""
+    ended = ""
+    by_end = one.state is State.UNKNOWN and one.limit is not None and one.high <= one.limit
+    if by_end and one.rise is not None and one.late_rise is not None:
+        ended = (
+            f"; it ended {one.rise:+.1f} {one.unit} above the first third of the time that counts, and "
+            f"{one.late_rise:+.1f} above what came shortly before"
+        )
     return (
         f"{one.name}: {one.state}: {one.per_hour:+.1f} {one.unit} an hour (95 %: {one.low:+.1f} to {one.high:+.1f}; up "
-        f"to {one.limit:g} counts as flat), which would be {one.per_day:+.0f} {one.unit} a day"
+        f"to {one.limit:g} counts as flat), which would be {one.per_day:+.0f} {one.unit} a day{ended}"
     )
 
 
@@ -174,10 +188,11 @@ def floor_sentence(one: Floor) -> str:
     """What became of a quantity that is to stay as it is."""
     unit = f" {one.unit}" if one.unit else ""
     steps = "once" if one.rises == 1 else f"in {one.rises} steps"
-    how = f" ({steps}; up to {one.limit:g} counts as flat)" if one.rise > 0 else ""
+    how = f" ({steps}; up to {one.limit:g} counts as flat)" if max(one.last, one.ended) > one.first else ""
+    ended = f", {number(one.ended)}{unit} at its end" if one.ended > one.last else ""
     return (
         f"{one.name}: {one.state}: never below {number(one.first)}{unit} in the first third of the time that counts, "
-        f"{number(one.last)}{unit} in the last{how}"
+        f"{number(one.last)}{unit} in the last{ended}{how}"
     )
 
 
@@ -219,9 +234,12 @@ def what_flat_means(run: Run, figures: Figures) -> str:
     return (
         f"Flat means: after the first {run.settings.left_out_s / 60:.0f} minutes, in which caches fill and everything "
         f"is seen for the first time, memory does not grow by more than {limits.memory_mb:g} MB an hour, nor disk by "
-        f"more than {limits.disk_mb:g}: not at the likeliest but at the upper end of the interval. File handles, "
-        "shared memory and processes do not grow at all: what they never fall below is the same in the last third of "
-        f"the time as in the first. Less than {ENOUGH_S / 60:.0f} minutes that count, an interval that holds the limit "
-        "or a floor that has risen just once is too short to tell, which is no pass. Here "
+        f"more than {limits.disk_mb:g}: not at the likeliest but at the upper end of the interval. What begins at the "
+        "end moves no interval: so the last two of 24 stretches must not lie higher than such growth takes them, above "
+        "the first third and, but for chance, above what came shortly before. File handles, shared memory and "
+        "processes do not grow at all: what they never fall below is the same in the last third of the time, and in "
+        "its last stretch, as in the first third. "
+        f"Less than {ENOUGH_S / 60:.0f} minutes that count, an interval that holds the limit, a floor that has risen "
+        "just once, or a rise at the end alone is too short to tell, which is no pass. Here "
         f"{counted_s(figures) / 60:.0f} minutes count."
     )

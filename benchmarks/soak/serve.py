@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import http.client
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -17,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from benchmarks.circumstances import ROOT
+from benchmarks.peers.processes import end_with_parent
 from benchmarks.served import empty_gallery
 from trident.entities.gallery import URL_VARIABLE
 from trident.errors import SetupError
@@ -26,14 +25,7 @@ GRACE_S = 5.0
 _STOP_S = 60.0
 _QUESTION_S = 5.0
 _SAID_BYTES = 4000
-_PR_SET_PDEATHSIG = 1
 _PORTS = tuple(f"--{side}-port=0" for side in ("grpc", "metrics", "health"))
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def _end_with_parent() -> None:
-    """In the new process: stop in order when the measurement is killed."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
 class Served:
@@ -94,7 +86,7 @@ class Served:
                 stderr=log,
                 text=True,
                 start_new_session=True,  # Ctrl-C is for us: we stop it in order
-                preexec_fn=_end_with_parent,  # noqa: PLW1509 - one system call
+                preexec_fn=end_with_parent,  # noqa: PLW1509 - one system call
             )
         # One line, once it answers; at the end of its output it has failed.
         line = self._process.stdout.readline() if self._process.stdout is not None else ""

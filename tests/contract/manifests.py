@@ -16,6 +16,8 @@ import jsonschema
 import kubernetes_validate
 import yaml
 
+from trident.launcher import server
+
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"
 CONTAINERFILE = DEPLOY / "Containerfile"
@@ -23,6 +25,8 @@ CONTAINERFILE = DEPLOY / "Containerfile"
 OVERLAYS = ("cpu", "gpu", "secured")
 VERSIONS = ("1.30", kubernetes_validate.latest_version())
 """The oldest Kubernetes that has all that is used (a preStop that sleeps), and the newest whose schemas are at hand."""
+UNLOAD_AND_CLEAR_S = server._UNLOAD_S + server._CLEAR_S
+"""What the launcher takes at most after the grace, in seconds. The comments in the manifests say fifteen."""
 
 Document = dict[str, Any]
 
@@ -55,9 +59,21 @@ def pod(overlay: str) -> Document:
     return template
 
 
+def served(overlay: str) -> Document:
+    """The container that serves."""
+    (container,) = pod(overlay)["containers"]
+    return container
+
+
 def kserve() -> list[Document]:
     """The runtime and the service for KServe."""
     return [yaml.safe_load(file.read_text()) for file in sorted((DEPLOY / "kserve").glob("*.yaml"))]
+
+
+def served_by_kserve() -> Document:
+    """The container that serves under KServe."""
+    (container,) = resource(kserve(), "ServingRuntime")["spec"]["containers"]
+    return container
 
 
 def compose(name: str = "compose.yaml") -> Document:
@@ -125,6 +141,17 @@ def option(command: click.Command, arguments: list[str], name: str) -> Any:
     (parameter,) = [one for one in command.params if one.name == name]
     value = given.get(name)
     return parameter.get_default(context) if value is None else value
+
+
+def seconds_to_stop(command: click.Command, arguments: list[str]) -> float:
+    """How long ``trident serve`` takes at most from SIGTERM to its end, in seconds."""
+    return float(option(command, arguments, "notice")) + float(option(command, arguments, "grace")) + UNLOAD_AND_CLEAR_S
+
+
+def scrape_jobs() -> dict[str, Document]:
+    """What Prometheus collects in a cluster, by job."""
+    document = yaml.safe_load((KUBERNETES / "prometheus-scrape.yaml").read_text())
+    return {job["job_name"]: job for job in document["scrape_configs"]}
 
 
 def adapter_rules() -> list[Document]:

@@ -16,9 +16,21 @@ import pytest
 import yaml
 
 from tests.contract import manifests
-from tests.contract.manifests import CONTAINERFILE, DEPLOY, OVERLAYS, Document, adapter_rules, option, scaling_queries
+from tests.contract.manifests import (
+    CONTAINERFILE,
+    DEPLOY,
+    OVERLAYS,
+    Document,
+    adapter_rules,
+    option,
+    scaling_queries,
+    seconds_to_stop,
+    served,
+    served_by_kserve,
+)
 from trident.access.keys import KEY_FILE_VARIABLE
 from trident.commands.serve import serve
+from trident.commands.supervision import HEALTH_PORT
 from trident.contract import ENSEMBLE
 from trident.entities.gallery import URL_VARIABLE
 from trident.entities.sealing import KEY_VARIABLE
@@ -30,15 +42,8 @@ from trident.supervisor.endpoint import HealthEndpoint
 
 ROOT = DEPLOY.parent
 TEXT = CONTAINERFILE.read_text()
-HEALTH_PORT = 8080
 
 every_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
-
-
-def served(overlay: str) -> Document:
-    """The container that serves."""
-    (container,) = manifests.pod(overlay)["containers"]
-    return container
 
 
 class TestContainer:
@@ -155,19 +160,23 @@ class TestKubernetes:
         endpoint = HealthEndpoint(
             "127.0.0.1", 0, model=ENSEMBLE, live=lambda: True, ready=lambda: True, status=lambda: {"reason": ""}
         )
-        (runtime,) = manifests.resource(manifests.kserve(), "ServingRuntime")["spec"]["containers"]
-        for container in (served("cpu"), runtime):
+        for container in (served("cpu"), served_by_kserve()):
             for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
                 asked = container[probe]["httpGet"]
                 assert endpoint.answer(asked["path"])[0] == 200, asked
                 assert asked["port"] in ("health", HEALTH_PORT)
         assert endpoint.answer("/v2/models/other/ready")[0] == 404, "the endpoint tells paths apart"
 
-    def test_no_network_policy_lets_the_admin_or_the_health_port_in(self) -> None:
+    def test_the_network_policy_lets_clients_in_to_grpc_and_the_monitoring_to_metrics(self) -> None:
         policy = manifests.resource(manifests.rendered("cpu"), "NetworkPolicy")["spec"]
-        admitted = {port["port"]: rule["from"] for rule in policy["ingress"] for port in rule["ports"]}
-        assert set(admitted) == {GRPC_PORT, METRICS_PORT}
-        assert all(admitted.values()), "a rule without a source lets everybody in"
+        admitted = {
+            (source["namespaceSelector"]["matchLabels"]["trident-access"], port["port"])
+            for rule in policy["ingress"]
+            for source in rule["from"]
+            for port in rule["ports"]
+        }
+        assert admitted == {("client", GRPC_PORT), ("monitoring", METRICS_PORT), ("monitoring", HEALTH_PORT)}
+        assert all(rule["from"] and rule["ports"] for rule in policy["ingress"]), "a rule without either is for all"
         assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
 
     @every_overlay
@@ -205,15 +214,20 @@ class TestKubernetes:
     def test_a_pod_has_time_to_answer_what_it_has_taken(self, overlay: str) -> None:
         spec = manifests.pod(overlay)
         asleep = served(overlay)["lifecycle"]["preStop"]["sleep"]["seconds"]
-        grace = float(option(serve, served(overlay)["args"], "grace"))
-        assert spec["terminationGracePeriodSeconds"] >= asleep + grace + 15
+        assert spec["terminationGracePeriodSeconds"] >= asleep + seconds_to_stop(serve, served(overlay)["args"])
+
+    def test_kserve_gives_it_that_time_too(self) -> None:
+        predictor = manifests.resource(manifests.kserve(), "InferenceService")["spec"]["predictor"]
+        assert "lifecycle" not in served_by_kserve(), "a preStop would come on top"
+        assert predictor["terminationGracePeriodSeconds"] >= seconds_to_stop(serve, served_by_kserve()["args"])
 
     def test_compose_gives_it_that_time_too(self) -> None:
         service = manifests.compose()["services"]["trident"]
-        assert (
-            int(service["stop_grace_period"].removesuffix("s"))
-            >= float(option(serve, service["command"], "grace")) + 15
-        )
+        assert int(service["stop_grace_period"].removesuffix("s")) >= seconds_to_stop(serve, service["command"])
+
+    def test_the_time_to_stop_counts_the_notice(self) -> None:
+        assert seconds_to_stop(serve, ["--grace", "25", "--notice", "4"]) == 44
+        assert seconds_to_stop(serve, ["--grace", "25"]) == 42, "the launcher's own notice is 2 seconds"
 
     def test_secrets_go_where_the_code_looks_for_them(self) -> None:
         variables = {one["name"]: one for one in served("secured")["env"]}
@@ -227,6 +241,12 @@ class TestKubernetes:
         assert secret["items"] == [{"key": file.name, "path": file.name}]
         assert secret["defaultMode"] == 0o440, "the launcher refuses a key that everybody may read"
         assert set(manifests.compose()["services"]["trident"]["environment"]) == {URL_VARIABLE, KEY_VARIABLE}
+
+    def test_kserves_replicas_share_the_gallery_of_the_same_secret(self) -> None:
+        given = {one["name"]: one for one in served("cpu")["env"]}
+        assert {one["name"]: one for one in served_by_kserve()["env"]} == given
+        assert set(given) == {URL_VARIABLE, KEY_VARIABLE}
+        assert all(one["valueFrom"]["secretKeyRef"]["optional"] for one in given.values()), "without one it starts too"
 
     def test_certificates_go_where_the_launcher_is_told_to_look(self) -> None:
         mounts = {mount["mountPath"]: mount["name"] for mount in served("secured")["volumeMounts"]}
@@ -281,7 +301,7 @@ class TestCompose:
     def test_prometheus_asks_the_service_by_its_name(self) -> None:
         configuration = yaml.safe_load((DEPLOY / "observability" / "prometheus.yml").read_text())
         targets = [t for job in configuration["scrape_configs"] for s in job["static_configs"] for t in s["targets"]]
-        assert targets == [f"trident:{METRICS_PORT}"]
+        assert targets == [f"trident:{METRICS_PORT}", f"trident:{HEALTH_PORT}"]
         assert "trident" in manifests.compose()["services"]
 
     def test_grafana_is_shown_prometheus_and_the_dashboard(self) -> None:

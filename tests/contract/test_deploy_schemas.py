@@ -83,6 +83,7 @@ def test_kserve_resources_have_only_fields_that_kserve_has(document: Document, v
         ("ServingRuntime", "spec.supportedModelFormats.0.autoSelect", "autoselect"),
         ("ServingRuntime", "spec.protocolVersions", "protocolVersion"),
         ("InferenceService", "spec.predictor.model.modelFormat", "modelformat"),
+        ("InferenceService", "spec.predictor.terminationGracePeriodSeconds", "terminationGracePeriod"),
         ("InferenceService", "spec.predictor.autoScaling.metrics.0.external.metric.serverAddress", "server"),
     ],
 )

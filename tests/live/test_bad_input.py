@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,37 +16,65 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import InferenceServerClient, InferenceServerException, service_pb2
 
-from tests.asking import PHOTOS, analyze
-from tests.bad_inputs import BAD_REQUESTS, REFUSED, SERVED, BadRequest, Refused, Served, request
-from tests.pictures import corners, encode
+from benchmarks.transport import METHOD
+from tests.asking import PHOTOS, analyze, eventually
+from tests.bad_inputs import REFUSED, SERVED, Refused, Served
+from tests.bad_requests import (
+    BAD_REQUESTS,
+    CLASSES_OF_A_TEXT,
+    GIGANTIC,
+    WITHOUT_EFFECT,
+    Around,
+    BadRequest,
+    request,
+)
+from tests.peaks import Peaks
+from tests.pictures import corners, encode, webp_of_one_colour
 from tests.tiny_trident import write_repository
+from trident.contract import ENSEMBLE, MODELS
 from trident.launcher import TritonServer
 from trident.model_config import read_config
-from trident.supervisor.leftovers import stub_processes
+from trident.supervisor.leftovers import SHARED_MEMORY
 
-Infer = Callable[[Any], Any]
-
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 MEBI = 1 << 20
-MOST_GROWTH = 400 * MEBI
-"""Of all processes together, over the whole corpus. A single one of its bombs would take gigabytes."""
+MOST_AT_ONCE = 1200 * MEBI
+"""By how much one input may raise the peak of any process of the server. The costliest that are served, 50 megapixels
+with alpha, take 0.8 GB; what the corpus has of bombs would take 1.5 GB and more."""
+MOST_COPIES = 4
+"""How often a process may hold a message at once, besides."""
+MOST_KEPT = 400 * MEBI
+"""By how much all processes together may be larger after the whole corpus, shared memory left out."""
+KEPT_COPIES = 3
+"""How many of the longest message may be kept besides: Triton uses the objects of requests again, however large."""
+
+
+@dataclass(slots=True)
+class Caller:
+    """Sends raw ``ModelInferRequest``s: nothing on the way corrects them."""
+
+    call: Any
+    longest: int = 0
+    """Bytes of the longest one so far."""
+    latest: int = 0
+    """Bytes of the longest one since this was set to 0."""
+
+    def __call__(self, message: Any) -> Any:
+        data = message.SerializeToString()
+        self.longest, self.latest = max(self.longest, len(data)), max(self.latest, len(data))
+        return self.call(data, timeout=DEADLINE_S)
 
 
 @pytest.fixture(scope="module")
-def infer(server: TritonServer) -> Iterator[Infer]:
-    """Sends a raw ``ModelInferRequest``: nothing on the way corrects it."""
+def infer(server: TritonServer) -> Iterator[Caller]:
     unlimited = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
     with grpc.insecure_channel(server.grpc_url, unlimited) as channel:
-        call = channel.unary_unary(
-            "/inference.GRPCInferenceService/ModelInfer",
-            request_serializer=lambda message: message.SerializeToString(),
-            response_deserializer=service_pb2.ModelInferResponse.FromString,
-        )
-        yield lambda message: call(message, timeout=DEADLINE_S)
+        yield Caller(channel.unary_unary(METHOD, None, service_pb2.ModelInferResponse.FromString))
 
 
 def result(response: Any) -> dict[str, Any]:
-    return dict(json.loads(response.raw_output_contents[0][4:]))
+    index = [output.name for output in response.outputs].index("RESULT")
+    return dict(json.loads(response.raw_output_contents[index][4:]))
 
 
 @pytest.fixture(scope="module")
@@ -53,37 +83,58 @@ def golden() -> bytes:
 
 
 @pytest.fixture(scope="module")
-def expected(infer: Infer, golden: bytes) -> dict[str, Any]:
+def expected(infer: Caller, golden: bytes) -> dict[str, Any]:
     return result(infer(request(golden)))
 
 
 @pytest.fixture(autouse=True)
-def unharmed(infer: Infer, golden: bytes, expected: dict[str, Any]) -> Iterator[None]:
+def unharmed(infer: Caller, golden: bytes, expected: dict[str, Any]) -> Iterator[None]:
     """Right after each, a good picture is answered as before, to the last digit."""
     yield
     assert result(infer(request(golden))) == expected
 
 
+def processes(server: TritonServer) -> dict[int, str]:
+    """Names of Triton's own process and of those that it has started, by their ids."""
+    assert server.guard_pid is not None
+    return {process.pid: process.name() for process in psutil.Process(server.guard_pid).children(recursive=True)}
+
+
+@pytest.fixture(autouse=True)
+def peaks(server: TritonServer, infer: Caller, expected: dict[str, Any]) -> Iterator[Peaks | None]:
+    """What each takes of memory while it is looked at; None where peaks of other processes cannot be measured."""
+    names, infer.latest = processes(server), 0
+    try:
+        measured = Peaks(names)
+    except PermissionError:
+        yield None
+        return
+    yield measured
+    for pid, grown in measured.grown().items():
+        assert grown < MOST_AT_ONCE + MOST_COPIES * infer.latest, f"{names[pid]}: {grown / MEBI:.0f} MiB at its most"
+
+
 @pytest.fixture(scope="module", autouse=True)
-def bounded(server: TritonServer, infer: Infer) -> Iterator[None]:
+def bounded(server: TritonServer, infer: Caller, expected: dict[str, Any]) -> Iterator[None]:
     """What all of it together leaves in memory."""
-    before = memory(server)
+    before = private_memory(server)
     yield
-    assert memory(server) - before < MOST_GROWTH
+    assert private_memory(server) - before < MOST_KEPT + KEPT_COPIES * infer.longest
 
 
-def memory(server: TritonServer) -> int:
-    return sum(psutil.Process(pid).memory_info().rss for pid in stub_processes(str(server.name)))
+def private_memory(server: TritonServer) -> int:
+    found = (psutil.Process(pid).memory_info() for pid in processes(server))
+    return sum(memory.rss - memory.shared for memory in found)
 
 
-def refusal(infer: Infer, message: Any) -> tuple[str, str]:
+def refusal(infer: Caller, message: Any) -> tuple[str, str]:
     with pytest.raises(grpc.RpcError) as caught:
         infer(message)
     return caught.value.code().name, caught.value.details()
 
 
 @pytest.mark.parametrize("bad", REFUSED.values(), ids=REFUSED.keys())
-def test_a_picture_that_cannot_be_served_is_refused_with_a_sentence(infer: Infer, bad: Refused) -> None:
+def test_a_picture_that_cannot_be_served_is_refused_with_a_sentence(infer: Caller, bad: Refused) -> None:
     code, sentence = refusal(infer, request(bad.make()))
 
     assert code == "INVALID_ARGUMENT"
@@ -93,27 +144,62 @@ def test_a_picture_that_cannot_be_served_is_refused_with_a_sentence(infer: Infer
 
 
 @pytest.mark.parametrize("odd", SERVED.values(), ids=SERVED.keys())
-def test_an_odd_picture_is_served(infer: Infer, odd: Served) -> None:
+def test_an_odd_picture_is_served(infer: Caller, odd: Served) -> None:
+    """With the size that a viewer shows; that its pixels are right is shown without a server (test_bad_inputs.py)."""
     answer = result(infer(request(odd.make())))
 
-    assert answer["image"] == {"width": odd.width, "height": odd.height}
+    height, width, _ = odd.shows().shape
+    assert answer["image"] == {"width": width, "height": height}
 
 
 @pytest.mark.parametrize("bad", BAD_REQUESTS.values(), ids=BAD_REQUESTS.keys())
-def test_a_request_that_breaks_the_protocol_is_refused(infer: Infer, golden: bytes, bad: BadRequest) -> None:
+def test_a_request_that_breaks_the_protocol_is_refused(infer: Caller, golden: bytes, bad: BadRequest) -> None:
     code, message = refusal(infer, bad.make(golden))
 
     assert (code, bad.says in message) == (bad.code, True), message
 
 
-def test_a_batch_that_32_bits_cannot_count_does_no_harm(infer: Infer, golden: bytes, expected: dict[str, Any]) -> None:
+@pytest.mark.parametrize("bad", GIGANTIC.values(), ids=GIGANTIC.keys())
+def test_a_gigantic_message_is_refused(infer: Caller, golden: bytes, bad: BadRequest) -> None:
+    asked = bad.make(golden)
+    if asked.ByteSize() * 2 > shutil.disk_usage(SHARED_MEMORY).free:
+        pytest.skip(f"{SHARED_MEMORY}, through which Triton hands requests to Python, has no room for the message")
+    code, message = refusal(infer, asked)
+
+    assert (code, bad.says in message) == (bad.code, True), message[:1000]
+
+
+@pytest.mark.parametrize("around", WITHOUT_EFFECT.values(), ids=WITHOUT_EFFECT.keys())
+def test_what_looks_odd_and_means_nothing_changes_no_answer(
+    infer: Caller, golden: bytes, expected: dict[str, Any], around: Around
+) -> None:
+    asked = around(golden)
+    answer = infer(asked)
+
+    names = {output.name for output in asked.outputs} or {output.name for output in MODELS[ENSEMBLE].outputs}
+    assert sorted(output.name for output in answer.outputs) == sorted(names)
+    assert result(answer) == expected
+
+
+def test_a_batch_that_32_bits_cannot_count_does_no_harm(infer: Caller, golden: bytes, expected: dict[str, Any]) -> None:
     """Triton 2.51 counts it modulo 2^32, and so answers what is there."""
     assert result(infer(request(golden, shape=[(1 << 32) + 1, 1]))) == expected
     assert refusal(infer, request(golden, shape=[(1 << 32) + 2, 1]))[0] == "INVALID_ARGUMENT"
 
 
-def test_an_output_named_twice_is_one_output(infer: Infer, golden: bytes, expected: dict[str, Any]) -> None:
-    assert result(infer(request(golden, outputs=["RESULT", "RESULT"]))) == expected
+def test_the_peak_of_what_is_taken_and_given_back_is_seen(
+    server: TritonServer, infer: Caller, peaks: Peaks | None
+) -> None:
+    """With the largest picture that is served; without this, nothing above would show that memory is bounded."""
+    if peaks is None:
+        pytest.skip("the peaks of other processes cannot be measured here: /proc/PID/clear_refs may not be written")
+    answer = result(infer(request(webp_of_one_colour(7000, 7000))))
+
+    assert answer["image"] == {"width": 7000, "height": 7000}
+    grown, kept = peaks.grown(), peaks.kept()
+    pid = max(grown, key=lambda pid: grown[pid])
+    assert grown[pid] > 140 * MEBI, "three bytes a pixel at least"
+    assert kept[pid] < grown[pid] / 2
 
 
 @pytest.fixture
@@ -151,5 +237,22 @@ def test_a_bad_picture_among_requests_that_the_server_gathers_fails_its_own_alon
     assert gathered > max(len(good), len(bad)), "good and bad ones were not answered together: this shows nothing"
 
 
+def test_a_server_that_is_asked_for_the_classes_of_a_text(tmp_path: Path, golden: bytes) -> None:
+    """On a server of its own, since 2.51 has no answer to this but its end."""
+    repository = write_repository(tmp_path / "models", versions=1)
+    gallery = {"TRIDENT_GALLERY_URL": f"sqlite:///{tmp_path / 'gallery.db'}"}
+    with (
+        TritonServer(repository, grpc_port=0, http_port=0, metrics_port=0, env=gallery) as server,
+        grpc.insecure_channel(server.grpc_url) as channel,
+    ):
+        asked = Caller(channel.unary_unary(METHOD, None, service_pb2.ModelInferResponse.FromString))
+        code, message = refusal(asked, CLASSES_OF_A_TEXT.make(golden))
+        if eventually(lambda: not server.running, 2.0):
+            pytest.xfail("this release of Triton ends when it is asked for the classes of an output that holds texts")
+
+        assert (code, CLASSES_OF_A_TEXT.says in message) == (CLASSES_OF_A_TEXT.code, True), message
+        assert result(asked(request(golden)))["image"] == {"width": 600, "height": 400}
+
+
 def test_a_corpus_worth_its_name() -> None:
-    assert len(REFUSED) + len(SERVED) + len(BAD_REQUESTS) >= 60
+    assert len(REFUSED) + len(BAD_REQUESTS) + len(GIGANTIC) >= 60

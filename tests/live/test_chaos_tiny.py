@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from benchmarks.chaos.serving import has_ended
+from tests.asking import eventually
 from tests.tiny_trident import write_repository
+from trident.contract import COMPONENTS
+from trident.supervisor.leftovers import shared_memory_files
 
 WITHIN_S = 240
 """For what takes a few seconds on a machine that has nothing else to do."""
@@ -45,6 +52,9 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def check_account(figures: dict[str, Any]) -> None:
     """Every request has its place, and every one that failed its fault."""
     streams = figures["requests"]
+    seconds = figures["end"] - figures["begin"]
+    # Arrivals by chance: a fifth less than expected is far outside of what chance does to so many.
+    assert streams["load"]["planned"] > 0.8 * figures["rate_per_second"] * (seconds - 10.0)
     for ends in streams.values():
         assert ends["planned"] == sum(count for end, count in ends.items() if end != "planned") > 0
     costs = [fault["cost"] for fault in figures["faults"]]
@@ -81,6 +91,35 @@ def test_nothing_was_left_and_the_server_was_watched(figures):
     assert figures["readiness"]["changes"][0]["ready"]
     assert all(sample["processes"] > 0 for sample in figures["samples"][:2])
     assert figures["server"]["release"].keys() >= {"preprocess", "classifier", "face_embedder"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL])
+def test_one_that_is_ended_from_outside_leaves_no_server(tmp_path: Path, number: signal.Signals) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    command = [
+        *(sys.executable, "-m", "benchmarks.chaos", "--kinds", "kill", "--rate", "2", "--rest", "60"),
+        *("--model-repository", str(write_repository(tmp_path / "models", versions=1)), "--out", str(tmp_path / "out")),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(temporary)})
+    try:
+        assert process.stdout
+        while "requests a second" not in (line := process.stdout.readline()):
+            assert line
+        family = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
+        names = [folder.name for folder in temporary.glob("trident-chaos-*/tmp/trident-*/trident-*")]
+        assert len(family) > len(COMPONENTS)
+        assert len(names) == 1
+        process.send_signal(number)
+        # Asked to, it waits for the server's end.
+        assert process.wait(60) == (-number if number is signal.SIGKILL else 128 + number)
+    finally:
+        process.kill()
+        process.communicate()
+    assert eventually(lambda: all(map(has_ended, family)), 60)
+    assert shared_memory_files(names[0]) == []
+    if number is not signal.SIGKILL:
+        assert list(temporary.iterdir()) == []
 
 
 @pytest.mark.stress

@@ -6,6 +6,7 @@ On a server of its own, which the other tests need not care about.
 from __future__ import annotations
 
 import asyncio
+import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -26,6 +27,10 @@ from trident_client.wire import analyze_request
 
 DEADLINE_S = 40.0
 SLACK_S = 10.0
+SOON_S = 5.0
+"""Within which half of the refusals come. Theirs is a wait in one short queue; on a busy machine it was 2 s."""
+LATEST_S = 20.0
+"""Within which all of them come: half of the time that a request has, and 4 times what was seen on a busy machine."""
 AT_ONCE = (60, 120, 240, 480)
 """How many fit depends on the machine's pace: the number grows until some are refused."""
 
@@ -99,6 +104,9 @@ def test_a_burst_is_answered_or_refused_at_once(
         codes = Counter(code for code, _, _ in ended)
         assert set(codes) <= {"OK", "UNAVAILABLE"}, [message for _, message, _ in ended]
         assert max(seconds for _, _, seconds in ended) < DEADLINE_S + SLACK_S
+        refused_s = [seconds for code, _, seconds in ended if code == "UNAVAILABLE"]
+        assert max(refused_s, default=0.0) < LATEST_S
+        assert not refused_s or statistics.median(refused_s) < SOON_S
         if codes["UNAVAILABLE"]:
             break
 
@@ -119,17 +127,19 @@ def test_requests_whose_callers_have_gone_are_not_worked_on(
     before = golden(server, picture)
     count, done = 40, queues().done
 
-    async def leave() -> None:
+    async def leave() -> int:
         asked = asyncio.create_task(ask_at_once(server.grpc_url, request_of(picture), count))
-        while queues().done == done:  # the first ones have been answered: the others wait, or are worked on
+        while (answered := queues().done) == done:  # the others wait, or are worked on
             await asyncio.sleep(0.02)
         asked.cancel()
         await asyncio.gather(asked, return_exceptions=True)
+        return answered
 
-    asyncio.run(leave())
+    answered = asyncio.run(leave())
 
     assert eventually(lambda: (found := queues()).queued == found.behind == 0, SLACK_S * 4)
-    assert queues().done - done < count * 3 / 4
+    # Those that were being worked on, one or two for each step.
+    assert queues().done - answered < count / 4
     assert server.running, server.failure()
     assert golden(server, picture) == before
 

@@ -25,7 +25,7 @@ from tests.tiny_trident import write_repository
 from trident.contract import COMPONENTS
 from trident.launcher import ports
 from trident.supervisor import leftovers
-from trident_client import ClientError, TridentClient, probe
+from trident_client import TridentClient, probe
 
 TRIDENT = Path(sys.executable).parent / "trident"
 HOST = "127.0.0.1"
@@ -106,6 +106,10 @@ class Replica:
                 stream.close()
         return code
 
+    def troubles(self, since: int = 0) -> list[str]:
+        """What its supervision has said, behind so many lines, that turns its readiness false."""
+        return [line for line in self.said[since:] if "not ready" in line or "has ended" in line]
+
     def answer(self) -> dict[str, int]:
         """The versions that answer when it is asked by itself."""
         with TridentClient(self.url) as client:
@@ -160,7 +164,7 @@ class Callers:
             while not self._enough.is_set():
                 try:
                     self.answers.append(versions_in(client.analyze(picture)))
-                except ClientError as exc:
+                except Exception as exc:  # noqa: BLE001 - also what no caller should ever see
                     self.failures.append(f"{type(exc).__name__}: {exc}")
                 time.sleep(0.1)
 
@@ -278,6 +282,7 @@ def test_a_rollout_over_all_and_back_under_load(up: World) -> None:
     # Others may be at work where tests run: what takes how long is not what this is about.
     patient = [f"--limit={name}=100" for name in ("latency", "latency_whole", "watch.latency_ratio")]
     options = ["--golden", up.folder / "golden", "--report", up.folder / "reports", "--watch", "1s", *patient]
+    said = {name: len(replica.said) for name, replica in up.replicas.items()}
     with Callers(up.proxy.url) as callers:
         moved = up.run("rollout", "classifier", "2", "--fleet", up.fleet, *options)
         assert moved.returncode == 0, moved.stdout + moved.stderr
@@ -295,6 +300,8 @@ def test_a_rollout_over_all_and_back_under_load(up: World) -> None:
     retired = up.run("retire", "--fleet", up.fleet)
     assert retired.returncode == 0, retired.stdout + retired.stderr
     assert "c: classifier 2 retired" in retired.stdout
+    for name, replica in up.replicas.items():
+        assert replica.troubles(said[name]) == [], "loading and letting go of versions is no trouble"
     listed = up.run("versions", "classifier", "--fleet", up.fleet, "--json")
     servers = json.loads(listed.stdout)["servers"]
     assert [[one["answers"] for one in server["versions"]] for server in servers] == [[True, False]] * 3
@@ -303,14 +310,23 @@ def test_a_rollout_over_all_and_back_under_load(up: World) -> None:
 
 def test_one_whose_triton_is_killed(up: World) -> None:
     replica = up.replicas["b"]
+
+    def gone() -> int:
+        """Requests without an answer, and those on a new connection, which the proxy gives to another by itself."""
+        return up.proxy.broken("b") + int(up.proxy.rows()["b"]["wredis"])
+
     with Callers(up.proxy.url) as callers:
         time.sleep(1.0)
-        killed = replica.triton
+        killed, before = replica.triton, gone()
+        killed.suspend()  # so that there is something in its hand for certain
+        assert eventually(lambda: up.proxy.in_hand("b") > 0)
         killed.kill()
         assert eventually(lambda: up.proxy.states()["b"] == "DOWN")
+        assert eventually(lambda: gone() > before), "nothing was in its hand that had to be asked again"
         assert eventually(lambda: up.proxy.states()["b"] == "UP", PATIENCE_S), replica.said
         assert up.everybody_is_asked_again("b")
     assert replica.triton.pid != killed.pid
+    assert replica.troubles()
     replica.shm_names.add(replica._shm_name())
     assert callers.failures == []
     assert callers.releases() == whole(OLD)

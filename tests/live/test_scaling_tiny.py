@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from benchmarks.scaling.limits import COMPONENTS_IN_ORDER
+from tests.asking import eventually
 from tests.tiny_trident import write_repository
-from trident.contract import CALLED, ENSEMBLE, STEPS
+from trident.contract import CALLED, COMPONENTS, ENSEMBLE, STEPS
 
 # A minute for what its unit tests hold as well, but for the server.
 pytestmark = pytest.mark.stress
@@ -99,6 +103,41 @@ def test_the_limits_are_told_for_the_server_alone(figures: dict[str, Any]) -> No
     assert whole == pytest.approx(limits["processor_ms"])
     assert limits["ceiling"] == min(part["ceiling"] for part in limits["parts"] if part["ceiling"] is not None)
     assert figures["bytes_on_the_network"]["request"] > figures["bytes_on_the_network"]["answer"] > 100
+
+
+def test_one_whose_terminal_is_closed_leaves_nothing(tmp_path: Path) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    command = [
+        *(sys.executable, "-m", "benchmarks.scaling", "--out", str(tmp_path / "out")),
+        *("--model-repository", str(write_repository(tmp_path / "models", versions=1))),
+        *(
+            "--setup",
+            "1",
+            "--instances",
+            "",
+            "--threads",
+            "",
+            "--rounds",
+            "1",
+            "--seconds",
+            "60",
+            "--one-seconds",
+            "60",
+        ),
+    ]
+    environment = os.environ | {"TMPDIR": str(temporary)}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment) as process:
+        try:
+            assert eventually(lambda: len(psutil.Process(process.pid).children(recursive=True)) > len(COMPONENTS), 90)
+            family = psutil.Process(process.pid).children(recursive=True)
+            assert list(temporary.glob("trident-scaling-*"))
+            process.send_signal(signal.SIGHUP)
+            assert process.wait(120) == 128 + signal.SIGHUP
+        finally:
+            process.kill()
+    assert eventually(lambda: not any(child.is_running() for child in family))
+    assert list(temporary.iterdir()) == []
 
 
 def test_the_page_shows_all_of_it(made: tuple[dict[str, Any], str]) -> None:

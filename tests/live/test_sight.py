@@ -16,13 +16,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.asking import eventually
-from tests.observability import FROM_PROMETHEUS, expressions, uses
+from tests.observability import FROM_PROMETHEUS, LAUNCHERS, SERVERS, expressions, uses
 from tests.tiny_trident import write_repository
 from trident.contract import COMPONENTS, ENSEMBLE
 from trident.launcher import TritonServer
 from trident.launcher.installation import compile_models
 from trident.log_fields import split_fields
-from trident.metrics import METRICS, REASONS
+from trident.metrics import METRICS, REASONS, SUPERVISION
 from trident.model_config import read_config
 from trident.rollout.serving import TritonServing
 from trident_client import PictureRefused, TridentClient, probe
@@ -42,6 +42,8 @@ class Sight(NamedTuple):
 
     grpc: str
     metrics: str
+    launcher: str
+    """Its launcher's metrics."""
     log: list[str]
     """Its lines so far."""
     environment: dict[str, str]
@@ -99,7 +101,7 @@ def sight(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         with TridentClient(said["grpc"]) as client:
             for _ in range(PICTURES):
                 client.analyze(probe.picture())
-        yield Sight(said["grpc"], said["metrics"], log, environment)
+        yield Sight(said["grpc"], said["metrics"], f"{said['health']}/metrics", log, environment)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=WAIT_S)
@@ -148,16 +150,37 @@ class TestMetrics:
 
     @pytest.mark.parametrize("expression", [pytest.param(expression, id=where) for where, expression in expressions()])
     def test_what_rules_and_dashboard_ask_for_is_exposed(self, sight: Sight, expression: str) -> None:
-        """Name by name, and with the labels that they choose by. ``job`` and ``instance`` are Prometheus's to add."""
-        exposed = samples(sight.metrics)
+        """Name by name, where its job collects, and with the labels that they choose by.
+
+        ``job`` and ``instance`` are Prometheus's to add.
+        """
+        exposed_by = {SERVERS: samples(sight.metrics), LAUNCHERS: samples(sight.launcher)}
         for use in uses(expression):
             if use.name in FROM_PROMETHEUS:
                 continue
             wanted = {(name, given) for name, given in use.labels.items() if name not in ("job", "instance")}
             asked = use.asked - {"job", "instance"}
+            exposed = exposed_by[use.labels["job"]]
             fitting = [dict(of) for name, of in exposed if name == use.name and wanted <= of]
             assert fitting, f"no {use.name} with {dict(wanted)}"
             assert any(asked <= of.keys() for of in fitting), f"{use.name} has no labels {asked}"
+
+
+class TestSupervision:
+    def test_each_metric_of_the_launcher_is_exposed_as_it_is_defined(self, sight: Sight) -> None:
+        text = fetch(sight.launcher, 10)
+        for spec in SUPERVISION.values():
+            assert f"# HELP {spec.name} {spec.help}\n# TYPE {spec.name} {spec.kind.lower()}\n" in text
+        exposed = samples(sight.launcher)
+        assert {name for name, _ in exposed if name.startswith("trident_")} == SUPERVISION.keys()
+        assert not {name for name, _ in samples(sight.metrics)} & SUPERVISION.keys()
+
+    def test_it_says_that_the_server_answers_and_that_nothing_has_happened(self, sight: Sight) -> None:
+        exposed = samples(sight.launcher)
+        assert value(exposed, "trident_server_ready") == value(exposed, "trident_launcher_live") == 1
+        assert value(exposed, "trident_server_restarts_total") == value(exposed, "trident_server_failed_starts") == 0
+        for component in COMPONENTS:
+            assert value(exposed, "trident_model_revivals_total", model=component) == 0
 
 
 class TestRequestIds:

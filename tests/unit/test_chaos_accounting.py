@@ -116,37 +116,44 @@ def recorded(count: int, begin: float = 1000.0) -> list[Answer]:
     return [answer(moment, moment + 1, number=number) for number, moment in enumerate(moments)]
 
 
+STOPPED = recorded(40)[-1].planned + 1.0
+
+
 class TestNothingIsLeftOut:
     def test_what_was_planned_is_what_was_told(self) -> None:
-        assert unaccounted(Answers({}, tuple(recorded(40))), PLAN) == ""
+        assert unaccounted(Answers({}, tuple(recorded(40))), PLAN, STOPPED) == ""
 
     def test_in_whatever_order_they_ended(self) -> None:
-        assert unaccounted(Answers({}, tuple(reversed(recorded(40)))), PLAN) == ""
+        assert unaccounted(Answers({}, tuple(reversed(recorded(40)))), PLAN, STOPPED) == ""
 
     def test_one_that_is_missing_is_told(self) -> None:
         some = recorded(40)
-        assert "expected the requests 0 to 38" in unaccounted(Answers({}, (*some[:7], *some[8:])), PLAN)
+        assert "expected the requests 0 to 38" in unaccounted(Answers({}, (*some[:7], *some[8:])), PLAN, STOPPED)
 
     def test_one_that_is_there_twice_is_told(self) -> None:
         some = recorded(40)
-        assert "once each" in unaccounted(Answers({}, (*some, some[3])), PLAN)
+        assert "once each" in unaccounted(Answers({}, (*some, some[3])), PLAN, STOPPED)
 
     def test_one_that_was_skipped_in_silence_is_told(self) -> None:
         some = recorded(40)
         renumbered = [answer(one.sent, one.done, number=number) for number, one in enumerate((*some[:7], *some[8:]))]
         assert "requests were not planned for the moment that they name" in unaccounted(
-            Answers({}, tuple(renumbered)), PLAN
+            Answers({}, tuple(renumbered)), PLAN, STOPPED
         )
+
+    def test_a_load_that_ended_before_it_was_stopped_is_told(self) -> None:
+        said = unaccounted(Answers({}, tuple(recorded(20))), PLAN, recorded(40)[-1].planned + 5.1)
+        assert said == "20 requests were recorded, 40 were due before the load was stopped"
 
     def test_more_than_were_planned_are_told(self) -> None:
         short = Plan(seconds=2, rate=5, seed=3)
         planned = len(list(arrival_times(short, 0.0)))
-        assert unaccounted(Answers({}, tuple(recorded(planned + 1))), short) == (
+        assert unaccounted(Answers({}, tuple(recorded(planned + 1))), short, STOPPED) == (
             f"{planned + 1} requests were recorded, {planned} were planned"
         )
 
     def test_nothing_at_all_is_told(self) -> None:
-        assert unaccounted(Answers({}, ()), PLAN) == "no request was recorded"
+        assert unaccounted(Answers({}, ()), PLAN, STOPPED) == "no request was recorded"
 
 
 WINDOWS = (Window(1, 10.0, 20.0), Window(2, 30.0, 40.0))

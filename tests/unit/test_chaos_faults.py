@@ -16,8 +16,9 @@ import pytest
 
 from benchmarks.chaos import faults, run
 from benchmarks.chaos.faults import Scene, strike, until
-from benchmarks.chaos.kinds import STORM_KILLS, Kind, Planned
+from benchmarks.chaos.kinds import STORM_KILLS, STORM_MOST, Kind, Planned
 from benchmarks.chaos.readiness import Readiness
+from benchmarks.chaos.watch import Event
 from trident.errors import SetupError
 from trident.supervisor import processes
 
@@ -56,7 +57,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def scene(server: Server, tmp_path: Path) -> Any:
-    watch = SimpleNamespace(readiness=Readiness(), ready_for=lambda seconds: True)
+    watch = SimpleNamespace(readiness=Readiness(), ready_for=lambda seconds: True, events=[])
     return Scene(
         served=server,
         watch=watch,
@@ -217,7 +218,10 @@ def test_a_process_that_cannot_be_starved_is_a_fault_that_cannot_be_done(scene: 
         done(scene, Kind.OUT_OF_MEMORY)
 
 
-def test_a_storm_kills_each_process_that_comes_back(scene: Scene, server: Server, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("slowed", [True, False])
+def test_a_storm_kills_each_process_that_comes_back_until_it_is_slowed_down(
+    scene: Scene, server: Server, monkeypatch: pytest.MonkeyPatch, slowed: bool
+):
     monkeypatch.setattr(faults, "_NOTICED_WITHIN_S", 0.02)
     ended: list[int] = []
 
@@ -229,10 +233,13 @@ def test_a_storm_kills_each_process_that_comes_back(scene: Scene, server: Server
         return [*ended[-1:], server.started[-1].pid]
 
     server.stubs = stubs
+    if slowed:
+        scene.watch.events.append(Event(time.time() + 1, "revival_delayed", "fusion has been brought back too often"))
     struck = done(scene, Kind.STORM)
-    assert len(struck.moments) == STORM_KILLS
+    kills = STORM_KILLS if slowed else STORM_MOST
+    assert len(struck.moments) == kills
     assert list(struck.moments) == sorted(struck.moments)
-    assert sum(process.wait(PATIENCE_S) == -9 for process in server.started[:STORM_KILLS]) == STORM_KILLS
+    assert sum(process.wait(PATIENCE_S) == -9 for process in server.started[:kills]) == kills
 
 
 def test_a_storm_ends_where_the_server_is_not_back(scene: Scene, server: Server, monkeypatch: pytest.MonkeyPatch):

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from benchmarks.chaos import shared_memory
+from benchmarks.chaos.faults import until
 from benchmarks.chaos.serving import has_ended, name_of, triton_of
 from benchmarks.chaos.shared_memory import Filling, SharedMemory, in_private
 from benchmarks.chaos.starving import Starving, _places
+from benchmarks.circumstances import ROOT
 from trident.errors import SetupError
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -156,6 +161,50 @@ class TestControlGroups:
         membership.write_text("")
         with pytest.raises(SetupError, match="there are none"):
             Starving(tmp_path, membership)
+
+    def test_those_of_runs_that_were_killed_are_removed(self, tmp_path: Path) -> None:
+        membership = tmp_path / "cgroup"
+        membership.write_text("0::/\n")
+        with subprocess.Popen(["true"]) as gone:
+            pass
+        dead, living, full = (tmp_path / f"trident-chaos-{number}" for number in (gone.pid, os.getppid(), 2**31))
+        for folder in (dead, living, full):
+            folder.mkdir()
+        (full / "cgroup.procs").touch()
+        with pytest.raises(SetupError, match="no limit of memory"):
+            Starving(tmp_path, membership)
+        assert sorted(tmp_path.iterdir()) == sorted([membership, living, full])
+
+
+def test_a_server_ends_with_a_run_that_is_killed(tmp_path: Path):
+    """With something that sleeps in its place."""
+    sleeps = ("sh", "-c", "exec sleep 600")
+    code = f"""
+import sys
+from pathlib import Path
+from benchmarks.chaos.serving import Served
+Served(Path(sys.argv[1]), Path(sys.argv[1]), {sleeps!r}).__enter__()
+"""
+    sleeper: int | None = None
+    run = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT)
+    try:
+
+        def asleep() -> bool:
+            nonlocal sleeper
+            sleeper = next((child.pid for child in psutil.Process(run.pid).children() if child.name() == "sleep"), None)
+            return sleeper is not None
+
+        assert until(asleep, 60)
+        assert sleeper is not None
+        assert not has_ended(sleeper)
+        run.kill()
+        run.wait()
+        assert until(lambda: has_ended(sleeper), 20)
+    finally:
+        run.kill()
+        run.wait()
+        if sleeper is not None and not has_ended(sleeper):
+            os.kill(sleeper, signal.SIGKILL)
 
 
 def test_a_process_has_ended_also_where_nobody_has_taken_notice():

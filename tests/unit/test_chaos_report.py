@@ -146,6 +146,7 @@ RUN = Run(
     others_cores=0.05,
     begin=BEGIN,
     end=BEGIN + SECONDS,
+    stopped=BEGIN + SECONDS,
     stop_s=3.0,
 )
 
@@ -206,6 +207,9 @@ STORM = fault(
 )
 
 
+MISSED = replace(KILL, moments=(), noticed_s=None, ready_s=None, note="fusion asked for no memory within 10 s")
+
+
 class TestVerdicts:
     @pytest.mark.parametrize(
         ("run", "sentence"),
@@ -228,6 +232,15 @@ class TestVerdicts:
                 replace(RUN, broken_off="the launcher has gone"), "broken off: the launcher has gone", id="broken off"
             ),
             pytest.param(replace(RUN, faults=[]), "the server got over 0 of 0 faults", id="no faults"),
+            pytest.param(
+                replace(RUN, faults=[MISSED]),
+                "the server got over 0 of 0 faults that came about, each within 90 s once it was done; 1 did not come "
+                "about (1 (kill): fusion asked for no memory within 10 s)",
+                id="none came about",
+            ),
+            pytest.param(
+                with_fault(replace(MISSED, recovered=None)), "got over 2 of 2 faults", id="not well, without a fault"
+            ),
             pytest.param(
                 with_fault(replace(KILL, failed="trident rollback: no")),
                 "1 faults did not end as they must (1 (kill): trident rollback: no)",
@@ -263,6 +276,28 @@ class TestVerdicts:
     def test_one_that_was_not_got_over_fails_it(self) -> None:
         found = failed_of(work_out(with_fault(replace(SERVER, recovered=None, failed="it was not as before"))))
         assert any("got over 2 of 3 faults" in one for one in found)
+
+    def test_one_that_did_not_come_about_is_not_got_over(self) -> None:
+        figures = work_out(with_fault(MISSED))
+        assert failed_of(figures) == []
+        (sentence,) = (one.sentence for one in figures.verdicts if "got over" in one.sentence)
+        assert "got over 2 of 2 faults that came about" in sentence
+        assert "; 1 did not come about (1 (kill): fusion asked for no memory within 10 s)" in sentence
+        assert summary(with_fault(MISSED), figures).sentences[0].startswith("2 faults at random")
+
+    def test_how_long_it_took_counts_from_the_harm(self) -> None:
+        """A storm, a hang and a rollout last, and what the server has to keep to begins when they are over."""
+        found = work_out(with_fault(replace(SERVER, moments=(BEGIN + 40, BEGIN + 50)))).verdicts
+        assert any(
+            "each within 90 s once it was done, the slowest 20.0 s after its first harm" in v.sentence for v in found
+        )
+
+    def test_what_was_compared_and_what_is_only_counted_is_said(self) -> None:
+        account, wrong, *_ = (one.sentence for one in work_out(RUN).verdicts)
+        assert account.endswith("; those left are as many as the callers who were killed, 8 each time")
+        assert "0 answers were wrong (held against the versions that were to answer, and those to the client" in wrong
+        nobody_left = replace(RUN, left=())
+        assert "callers who were killed" not in work_out(nobody_left).verdicts[0].sentence
 
     def test_a_storm_that_was_slowed_down_passes(self) -> None:
         assert failed_of(work_out(with_fault(STORM))) == []
@@ -326,6 +361,7 @@ class TestReport:
         assert page.count("data:image/png") == 2
         assert HELD in page
         assert "Left out: oom" in page
+        assert "nobody has a record of them" in page
 
     def test_one_without_any_fault_can_be_written_too(self, tmp_path: Path) -> None:
         run = replace(RUN, faults=[], answers=load(PLAN, {}), changes=(), samples=())

@@ -19,6 +19,7 @@ from trident.errors import SetupError
 from trident.fleet.file import Server
 from trident.fleet.member import Member, listed, opened, standings
 from trident.fleet.past import MARK, left_by
+from trident.fleet.plans import identity_threshold_of, moves_of
 from trident.fleet.rollout import FleetInterrupted, FleetRollout
 from trident.rollout import canary, engine, journal
 from trident.rollout.disk import Repository
@@ -26,11 +27,13 @@ from trident.rollout.engine import Passed, Progress, Rollout, Stopped
 from trident.rollout.journal import Journal
 from trident.rollout.options import Options
 from trident.rollout.plan import Plan, make_plan
-from trident.rollout.serving import analyze
+from trident.rollout.serving import ServingError, analyze
 
 NAMES = ("a", "b", "c")
 OLD = dict.fromkeys(COMPONENTS, 1)
 NEW = {**OLD, "classifier": 2}
+WAY_BACK = "way back"
+"""Not a step of its own: the way back of a server."""
 
 
 class Killed(BaseException):
@@ -123,6 +126,8 @@ class EasyChecks:
         return self._step(engine.PREFLIGHT)
 
     def load_candidate(self, plan: Plan) -> None:
+        if plan.kind == engine.ROLLBACK and WAY_BACK in self._world.failing.get(self._member.name, ()):
+            raise Stopped("too many requests: ask again later")
         base = self._member.repository.config(ENSEMBLE)
         canary.load_ensemble(self._member.serving, base, CANDIDATE, plan.after)
 
@@ -479,6 +484,130 @@ def test_one_that_cannot_go_back_does_not_keep_the_others_from_it(world: World) 
     assert world.fleet().abort().outcome == journal.ABORTED
     assert world.releases() == [OLD] * 3
     assert world.records("a") == [("rollout", journal.DONE), ("rollback", journal.DONE)]
+
+
+def stuck(world: World, outcome: str | None, targets: dict[str, int] | None = None, **options: Any) -> str:
+    """Leave a rollout that fails on c, after which b goes back and a does not; gives what was said.
+
+    The outcome is that of a's way back; None for one that has not begun.
+    """
+    a, c = world.tritons["a"], world.tritons["c"]
+
+    def trouble(what: str) -> None:
+        on_disk = Repository(a.repository).release()
+        if outcome == journal.ROLLED_BACK and what == f"load {ENSEMBLE}" and on_disk == OLD:
+            raise ServingError("the server cannot load it", "INTERNAL")
+        if outcome == journal.ABORTED and what == f"load {CANDIDATE}" and on_disk != OLD:
+            a.kill()
+
+    def away(what: str) -> None:
+        if outcome is None and what == f"load {CANDIDATE}":
+            a.kill()
+
+    a.before_call, c.before_call = trouble, away
+    world.failing = {"c": (engine.SHADOW,), "a": (WAY_BACK,) if outcome == journal.STOPPED else ()}
+    with pytest.raises(FleetInterrupted, match=r"c: shadow does not like it\. a: ") as caught:
+        world.fleet().run(targets or {"classifier": 2}, Options(), **options)
+    a.before_call = c.before_call = lambda _: None
+    world.failing = {}
+    if not a.running:
+        a.start()
+    if outcome == journal.ABORTED:
+        one = world.member("a")
+        record = one.diary.unfinished()
+        assert record is not None
+        Rollout(one.repository, one.serving, one.diary, world.checks_of(one, Options()), Quiet()).abort(record)
+    assert world.records("a") == [("rollout", journal.DONE), *([("rollback", outcome)] if outcome else [])]
+    assert world.records("b") == [("rollout", journal.DONE), ("rollback", journal.DONE)]
+    assert [release == OLD for release in world.releases()] == [False, True, True]
+    world.watched.clear()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("way", ["resume", "abort", "the same command", "the same command, in vain"])
+@pytest.mark.parametrize("outcome", [journal.STOPPED, journal.ROLLED_BACK, journal.ABORTED])
+def test_a_way_back_that_comes_to_nothing_can_be_gone_again(world: World, outcome: str, way: str) -> None:
+    said = stuck(world, outcome)
+    assert "`trident rollout --fleet FILE --resume` goes on with it" in said
+    assert "a serves classifier 2; b and c serve classifier 1" in said
+    with pytest.raises(SetupError, match="a has moved: `trident rollout --fleet FILE --resume`"):
+        world.fleet().back("classifier", Options())
+
+    if way == "the same command, in vain":
+        world.failing["c"] = (engine.SHADOW,)
+    if way.startswith("the same command"):
+        ended = world.fleet().run({"classifier": 2}, Options())
+    else:
+        ended = world.fleet().resume() if way == "resume" else world.fleet().abort()
+    forward = way == "the same command"
+    expected = journal.ROLLED_BACK if way.endswith("in vain") else journal.DONE if forward else journal.ABORTED
+    assert ended.outcome == expected
+    assert world.releases() == [NEW if forward else OLD] * 3
+    assert left_by(world.members) is None
+
+
+def test_a_way_back_that_fails_again_is_not_forgotten(world: World) -> None:
+    stuck(world, journal.STOPPED)
+    world.failing["a"] = (WAY_BACK,)
+    for command in (world.fleet().resume, world.fleet().abort):
+        with pytest.raises(FleetInterrupted, match="a serves classifier 2; b and c serve classifier 1"):
+            command()
+    world.failing.clear()
+    assert world.fleet().resume().outcome == journal.ABORTED
+    assert world.releases() == [OLD] * 3
+
+
+def test_what_had_brought_a_server_is_known_also_after_its_way_back_has_failed(world: World) -> None:
+    stuck(world, journal.STOPPED, {"face_embedder": 2}, identity_threshold=0.625)
+    left = left_by(world.members)
+    assert left is not None
+    ((member, plan),) = moves_of(left.moved)
+    assert (member.name, plan.kind, plan.targets) == ("a", "rollout", {"face_embedder": 2})
+    assert (plan.before, plan.after) == (OLD, world.releases()[0])
+    assert identity_threshold_of(left) == 0.625
+
+
+@pytest.mark.parametrize("outcome", [journal.STOPPED, None])
+def test_killed_at_any_moment_of_going_forward_again(
+    world: World, monkeypatch: pytest.MonkeyPatch, outcome: str | None
+) -> None:
+    """The same command turns what was being taken back; ``--resume`` goes on forward from there, with its options."""
+    stuck(world, outcome)
+    files = {path: path.read_bytes() for path in world.folder.glob("*/*/config.pbtxt")}
+    journals = {name: Journal(world.folder / name).file.read_bytes() for name in NAMES}
+    left = left_by(world.members)
+    assert left is not None
+    assert left.turned_back
+
+    def again(here: World) -> None:
+        here.fleet().run({"classifier": 2}, Options(watch_s=3.0, canary=0.5))
+
+    count = moments(world, monkeypatch, lambda: again(world))
+    assert count > 2 * 10
+    for at in range(count):
+        here = begun_anew(world, files)
+        for name, content in journals.items():
+            Journal(here.folder / name).file.write_bytes(content)
+        killed_at(here, monkeypatch, at, lambda here=here: again(here))
+        outcome_then = here.fleet().resume().outcome
+        if at == 0:  # nothing is on disk that tells of it
+            assert outcome_then == journal.ABORTED
+            continue
+        assert outcome_then == journal.DONE, at
+        assert here.releases() == [NEW] * 3, at
+        assert {seconds for _, seconds in here.watched} == {3.0}, at
+        assert engine.CANARY not in {step for _, step in here.asked}, at
+        assert left_by(here.members) is None, at
+
+
+def test_what_goes_forward_again_can_be_taken_back_again(world: World) -> None:
+    stuck(world, journal.STOPPED)
+    world.failing = {"c": (engine.SHADOW,), "b": (WAY_BACK,)}
+    with pytest.raises(FleetInterrupted, match="a and c serve classifier 1; b serves classifier 2"):
+        world.fleet().run({"classifier": 2}, Options())
+    world.failing.clear()
+    assert world.fleet().resume().outcome == journal.ABORTED, "the newest failure says that it was going back"
+    assert world.releases() == [OLD] * 3
 
 
 def test_a_server_that_is_back_in_time_is_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,17 @@ import pytest
 
 from trident import metrics
 from trident.errors import InvalidInput
-from trident.metrics import METRICS, REASONS, Kind, Tally, count_answer, expect_answers, expect_refusals, set_gallery
+from trident.metrics import (
+    METRICS,
+    REASONS,
+    SUPERVISION,
+    Kind,
+    Tally,
+    count_answer,
+    expect_answers,
+    expect_refusals,
+    set_gallery,
+)
 from trident.triton_metrics import Meter
 
 MODELS = {
@@ -35,7 +45,7 @@ def taken(tally: Tally) -> dict[tuple[str, ...], float]:
 
 
 class TestDefinitions:
-    @pytest.mark.parametrize("spec", METRICS.values(), ids=METRICS.keys())
+    @pytest.mark.parametrize("spec", (METRICS | SUPERVISION).values(), ids=lambda spec: spec.name)
     def test_names_follow_prometheus_conventions(self, spec):
         assert re.fullmatch(r"trident_[a-z]+(_[a-z]+)*", spec.name)
         assert spec.name.endswith("_total") == (spec.kind is Kind.COUNTER)

@@ -10,22 +10,39 @@ import re
 import pytest
 
 from tests import observability
-from tests.observability import FOLDER, dashboard, expressions, load_yaml, rules, uses
+from tests.observability import (
+    FOLDER,
+    FROM_LAUNCHERS,
+    FROM_PROMETHEUS,
+    LAUNCHERS,
+    PORTS,
+    SERVERS,
+    collected,
+    dashboard,
+    expressions,
+    load_yaml,
+    rules,
+    uses,
+)
 from trident.contract import COMPONENTS, ENSEMBLE
-from trident.launcher.server import METRICS_PORT
-from trident.metrics import METRICS, REASONS
+from trident.metrics import METRICS, REASONS, SUPERVISION
 
+OURS = METRICS | SUPERVISION
 EXPRESSIONS = [pytest.param(expression, id=where) for where, expression in expressions()]
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
-def test_every_expression_can_be_read_and_names_metrics_of_the_job_alone(expression):
+def test_every_expression_can_be_read_and_names_metrics_of_their_job_alone(expression):
     found = uses(expression)
     assert found
     for use in found:
-        assert use.labels.get("job") == "trident", f"{use.name} may be another's"
-        if use.name in METRICS:
-            assert use.asked <= {"job", "instance", *METRICS[use.name].labels}
+        if use.name in FROM_PROMETHEUS:
+            assert use.labels.get("job") in PORTS
+        else:
+            job = LAUNCHERS if use.name in FROM_LAUNCHERS else SERVERS
+            assert use.labels.get("job") == job, f"{use.name} may be another's, or of another port"
+        if use.name in OURS:
+            assert use.asked <= {"job", "instance", *OURS[use.name].labels}
         if "model" in use.labels:
             assert use.labels["model"] in (ENSEMBLE, *COMPONENTS)
         if "reason" in use.labels and use.name in METRICS:
@@ -34,7 +51,7 @@ def test_every_expression_can_be_read_and_names_metrics_of_the_job_alone(express
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
 def test_counters_are_looked_at_by_their_rate_and_gauges_as_they_are(expression):
-    for name, spec in METRICS.items():
+    for name, spec in OURS.items():
         for place in re.finditer(rf"{name}\{{", expression):
             before = expression[: place.start()]
             assert before.endswith(("rate(", "increase(")) == (spec.kind == "COUNTER"), name
@@ -48,7 +65,12 @@ def test_a_broken_expression_would_be_found():
 
 def test_every_metric_of_ours_has_a_place():
     shown = {use.name for _, expression in expressions() for use in uses(expression)}
-    assert set(METRICS) <= shown
+    assert set(OURS) <= shown
+
+
+def test_a_restart_is_told_of_by_a_rule():
+    told = {use.name for rule in rules() for use in uses(rule["expr"])}
+    assert {"trident_server_ready", "trident_server_restarts_total", "trident_model_revivals_total"} <= told
 
 
 def test_rules_say_for_how_long_how_bad_and_what_to_do():
@@ -62,14 +84,22 @@ def test_rules_say_for_how_long_how_bad_and_what_to_do():
         assert set(rule["annotations"]) == {"summary", "description"}
         labels = re.findall(r"\$labels\.(\w+)", " ".join(rule["annotations"].values()))
         kept = re.findall(r"by \((\w+)\)", rule["expr"])
-        assert all(label in (kept or ["instance"]) for label in labels), rule["alert"]
+        named = {label for use in uses(rule["expr"]) if use.name in OURS for label in OURS[use.name].labels}
+        assert all(label in (kept or {"instance", *named}) for label in labels), rule["alert"]
 
 
-def test_prometheus_collects_from_the_port_that_the_launcher_opens():
+def test_prometheus_collects_from_the_ports_that_the_launcher_opens():
     configuration = load_yaml(FOLDER / "prometheus.yml")
-    (job,) = configuration["scrape_configs"]
-    assert job["job_name"] == "trident"
-    assert all(target.endswith(f":{METRICS_PORT}") for target in job["static_configs"][0]["targets"])
+    jobs = {job["job_name"]: job for job in configuration["scrape_configs"]}
+    assert jobs.keys() == PORTS.keys()
+    instances = set()
+    for name, job in jobs.items():
+        ((address,),) = (one["targets"] for one in job["static_configs"])
+        labels = collected(job, {"__address__": address})
+        assert labels["__address__"] == address
+        assert address.endswith(f":{PORTS[name]}")
+        instances.add(labels["instance"])
+    assert instances == {f"trident:{PORTS[SERVERS]}"}, "a server and its launcher are one instance"
     assert [(FOLDER / name).is_file() for name in configuration["rule_files"]] == [True]
 
 
@@ -97,7 +127,7 @@ def test_panels_stand_beside_each_other_and_explain_themselves():
 
 def test_the_dashboard_shows_what_was_asked_for():
     titles = {panel["title"] for panel in dashboard()["panels"] if panel["type"] == "row"}
-    parts = "Overview, Traffic and latency, Components, Failures, Versions, What pictures show, Gallery, Machine"
-    assert titles == set(parts.split(", "))
+    parts = "Overview, Traffic and latency, Components, Failures, Supervision, Versions, What pictures show"
+    assert titles == {*parts.split(", "), "Gallery", "Machine"}
     assert {one["name"] for one in dashboard()["templating"]["list"]} == {"datasource", "instance"}
     assert observability.DASHBOARD.read_text(encoding="utf-8").endswith("}\n")

@@ -104,7 +104,7 @@ def test_an_hour_without_growth_passes():
     assert (figures.passed, figures.unknown) == (True, False)
     assert outcome(CALM, figures) is Outcome.FINISHED
     assert exit_code(CALM, figures) == 0
-    assert figures.counted[0].at == BEGIN + 720
+    assert figures.counted[0].at == BEGIN + 1440
     assert {one.name for one in figures.memory} >= {"memory of all processes", TRITON, LAUNCHER, "classifier"}
 
 
@@ -142,6 +142,8 @@ def test_what_is_allowed_to_grow_may():
         pytest.param({"account": Account(60.0)}, "of 0 planned requests", id="nothing told"),
         pytest.param({"status": {"restarts": 1, "revivals": {}}}, "started again 1 times", id="restart"),
         pytest.param({"status": {"restarts": 0, "revivals": {"fusion": 2}}}, "2 times one of its", id="revival"),
+        pytest.param({"status": {}}, "never said how often the server", id="no status"),
+        pytest.param({"status": {"error": "not found"}}, "never said how often the server", id="another status"),
         pytest.param({"exit_code": -9}, "exit code -9", id="exit code"),
         pytest.param({"orphans": ("process 7",)}, "it left 1 processes", id="orphan"),
         pytest.param({"changes": Changes(1, 0, 1, ["locked"])}, "1 changes failed: locked", id="gallery"),
@@ -159,6 +161,30 @@ def test_each_fault_fails_it(more, named):
 def test_a_server_that_could_not_be_looked_at_is_not_flat():
     figures = work_out(run(looks=lambda s: look(s, roles={})))
     assert not figures.passed
+
+
+@pytest.mark.parametrize(
+    ("growing", "named"),
+    [
+        pytest.param(
+            lambda s: look(s, memory_mb=300 * (s > 3300)),
+            ("memory of all processes: too short to tell: +", "; it ended +30", "MB above the first third"),
+            id="memory",
+        ),
+        pytest.param(
+            lambda s: look(s, handles=40 * (s > 3000)),
+            ("open file handles: too short to tell: never below 350 ", "350 in the last, 390 at its end (once; up to"),
+            id="handles",
+        ),
+    ],
+)
+def test_what_rose_at_the_end_is_no_pass_and_is_told(growing, named):
+    found = run(looks=growing)
+    figures = work_out(found)
+    assert (figures.passed, figures.unknown) == (True, True)
+    (sentence,) = (verdict.sentence for verdict in figures.verdicts if not verdict.good)
+    assert all(words in sentence for words in named), sentence
+    assert exit_code(found, figures) == TOO_SHORT
 
 
 def test_a_short_run_cannot_tell_and_does_not_pass():

@@ -53,6 +53,54 @@ def test_a_few_wild_looks_and_a_single_step_move_it_little():
     assert found.last - found.first == pytest.approx(6, abs=1)
 
 
+@pytest.mark.parametrize(
+    "late",
+    [
+        pytest.param(lambda share: 500.0 * (share > 20 / 24), id="a step before the last four stretches"),
+        pytest.param(lambda share: 500.0 * (share > 22 / 24), id="one before the last two"),
+        pytest.param(lambda share: 500.0 * (share > 23 / 24), id="one before the last"),
+        pytest.param(lambda share: 5000.0 * np.maximum(0.0, share - 20 / 24), id="a leak that begins there"),
+    ],
+)
+@pytest.mark.parametrize("at", [HOUR, 336 * HOUR], ids=["an hour", "a fortnight"])
+def test_what_begins_at_the_end_and_moves_no_interval_is_not_flat(late, at):
+    limit = 10.0 if at is HOUR else 0.1
+    values = 1000 + noise(at=at) + late(at / at[-1])
+    found = trend("memory", "MB", at, values, limit=limit)
+    assert found is not None and found.rise is not None
+    assert found.high < limit, "so the interval alone would call it flat"
+    assert found.state is State.UNKNOWN
+    assert found.rise > 200
+
+
+def test_what_began_two_days_ago_is_not_lost_in_what_a_fortnight_may_grow_by():
+    fortnight = np.arange(0.0, 14 * 86_400.0, 300.0)
+    hours_left = np.maximum(0.0, (fortnight - 12 * 86_400.0) / 3600)
+    values = 1000 + noise(5.0, at=fortnight) + 50 * hours_left
+    found = trend("memory", "MB", fortnight, values, limit=10.0)
+    assert found is not None and found.rise is not None and found.late_rise is not None
+    assert found.high < 10 and found.rise < 10 * 250, "on average of all the time it grew by less"
+    assert found.state is State.UNKNOWN
+    assert found.late_rise == pytest.approx(found.rise, abs=5)
+
+
+@pytest.mark.parametrize(
+    ("step", "state"),
+    [
+        pytest.param(0.0, State.FLAT, id="as it always did"),
+        pytest.param(4.0, State.UNKNOWN, id="and above where it began"),
+    ],
+)
+def test_what_wanders_by_a_few_stretches_may_be_as_high_at_the_end_as_it_was_before(step, state):
+    block = np.minimum((BLOCKS * HOUR / HOUR[-1]).astype(int), BLOCKS - 1)
+    values = 1000 + 3.0 * (block % 4 >= 2) + step * (block >= BLOCKS - 4)
+    found = trend("memory", "MB", HOUR, values, limit=8.0)
+    assert found is not None and found.late_rise is not None
+    assert found.high < 8.0
+    assert 8.0 * 570 / 3600 < found.late_rise < 6.0, "more than such growth, and within chance"
+    assert found.state is state
+
+
 def test_growth_that_has_levelled_off_shows_in_the_second_half():
     found = trend("memory", "MB", HOUR, 1000 - 100 * np.exp(-HOUR / 500) + noise(0.2), limit=10.0)
     assert found is not None and found.later is not None
@@ -117,6 +165,25 @@ def test_a_floor_that_rose_once_may_have_found_its_place():
     assert once is not None and allowed is not None
     assert (once.rise, once.rises, once.state) == (1, 1, State.UNKNOWN)
     assert allowed.state is State.FLAT
+
+
+@pytest.mark.parametrize("since", [2 / 3 + 0.02, 0.9])
+def test_a_floor_that_rose_within_the_last_third_is_not_flat(since):
+    values = np.where(since * HOUR[-1] > HOUR, 500.0, 600.0)
+    found = floor("handles", "", HOUR, values, limit=0.0)
+    assert found is not None
+    assert (found.first, found.last, found.ended, found.rise, found.state) == (500, 500, 600, 0, State.UNKNOWN)
+
+
+def test_a_last_stretch_without_its_lowest_value_is_no_growth():
+    values = np.full(len(HOUR), 500.0)
+    block = len(HOUR) // BLOCKS
+    for number, least in ((1, 501), (2, 502), (BLOCKS - 1, 503)):
+        values[number * block : (number + 1) * block] = least
+    found = floor("handles", "", HOUR, values, limit=0.0)
+    assert found is not None
+    assert found.rises > 1
+    assert found.state is State.UNKNOWN
 
 
 def test_a_floor_that_falls_is_flat():

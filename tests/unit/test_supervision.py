@@ -9,8 +9,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from trident.errors import SetupError
 from trident.layout import DEFAULT_REPOSITORY
 from trident.model_config import read_config
 from trident.rollout.serving import ServerLost, ServingError, Statistics
-from trident.supervisor import diagnosis, hunt, processes
+from trident.supervisor import diagnosis, hunt, processes, stillness
 from trident.supervisor.backoff import Backoff
 from trident.supervisor.diagnosis import Verdict, instances, judge, matters
 from trident.supervisor.endpoint import HealthEndpoint
@@ -32,10 +34,11 @@ from trident.supervisor.halts import Halts
 from trident.supervisor.health import Health, Phase
 from trident.supervisor.hold import VARIABLE, Hold, check_held
 from trident.supervisor.hunt import Finding, Hunt
-from trident.supervisor.probes import Pulse, is_busy, is_silence, silent_components, smallest_request
+from trident.supervisor.probes import Pulse, RollCall, is_busy, is_silence, smallest_request
 from trident.supervisor.processes import Alarm, Stub, parse_stub
 from trident.supervisor.reporter import Reporter
-from trident.supervisor.reviving import REVIVED, revive
+from trident.supervisor.reviving import REVIVED, configuration, revive
+from trident.supervisor.stillness import Stillness
 
 
 class Clock:
@@ -285,6 +288,37 @@ class TestProcesses:
         assert processes.state_of(process.pid) == ""
         assert processes.cpu_seconds(process.pid) == 0
 
+    def test_one_that_waits_for_something_wants_no_processor(self, process: subprocess.Popen[bytes]) -> None:
+        assert comes_true(lambda: not processes.wants_processor(process.pid))
+        assert processes.wants_processor(os.getpid()), "the one that asks runs"
+        process.kill()
+        process.wait()
+        assert not processes.wants_processor(process.pid)
+
+    def test_stillness_is_no_work_and_no_wish_for_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        clock, used, wants = Clock(), {1: 5.0, 2: 5.0, 3: 5.0}, {3}
+        monkeypatch.setattr(processes, "cpu_seconds", used.__getitem__)
+        monkeypatch.setattr(processes, "wants_processor", wants.__contains__)
+        still = Stillness([1, 2, 3], clock=clock)
+        for _ in range(10):
+            clock.now += 0.2
+            still.look()
+        used[2] += 0.1
+        assert still.long_enough
+        assert [still.idle(pid) for pid in (1, 2, 3)] == [True, False, False]
+
+    def test_one_glimpse_of_a_wish_is_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        clock, wants = Clock(), {1}
+        monkeypatch.setattr(processes, "cpu_seconds", lambda pid: 0.0)
+        monkeypatch.setattr(processes, "wants_processor", wants.__contains__)
+        still = Stillness([1], clock=clock)
+        assert not still.long_enough
+        for _ in range(10):
+            clock.now += 0.2
+            still.look()
+            wants.clear()
+        assert still.idle(1)
+
     def test_processor_time_grows_with_work(self) -> None:
         before = processes.cpu_seconds(os.getpid())
         end = time.monotonic() + 20
@@ -413,8 +447,20 @@ class FakeServing:
 
     url = "fake"
 
-    def __init__(self, *, fails: dict[str, ServingError] | None = None, moves: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        fails: dict[str, ServingError] | None = None,
+        moves: tuple[str, ...] = (),
+        hangs: tuple[str, ...] = (),
+        slow: int = 0,
+        step: int = 1,
+    ) -> None:
+        self._step = step
+        self._slow = slow
         self.fails = fails or {}
+        self._hangs = hangs
+        self.goes_on = threading.Event()
         self._moves = moves
         self._counted: dict[str, int] = {}
         self.loaded: list[tuple[str, ModelConfig | None]] = []
@@ -427,14 +473,19 @@ class FakeServing:
         self.loaded.append((model, config))
 
     def ready(self, model: str, version: int | None = None) -> bool:
+        if self._slow > 0:
+            self._slow -= 1
+            raise LATE
         return model not in self.fails
 
     def statistics(self, model: str, version: int | None = None) -> Statistics:
         if model in self._moves:
-            self._counted[model] = self._counted.get(model, 0) + 1
+            self._counted[model] = self._counted.get(model, 0) + self._step
         return Statistics(self._counted.get(model, 0))
 
     def infer(self, model: str, tensors: object, **_: object) -> dict[str, Any]:
+        if model in self._hangs:
+            self.goes_on.wait(10.0)
         if model in self.fails:
             raise self.fails[model]
         return {"RESULT": np.array([[b"{}"]], dtype=np.object_)}
@@ -446,6 +497,12 @@ FULL = ServingError("Exceeds maximum queue size", "UNAVAILABLE")
 BAD = ServingError("it does not like that", "INTERNAL")
 TRACED = ServingError("it fails\n\nAt:\n  model.py(12): execute\n", "INTERNAL")
 ONES = dict.fromkeys(COMPONENTS, 1)
+
+
+def roll_call(serving: FakeServing) -> set[str]:
+    call = RollCall(serving, ONES)  # type: ignore[arg-type]
+    assert comes_true(lambda: call.over)
+    return call.silent()
 
 
 class TestAnswering:
@@ -467,10 +524,15 @@ class TestAnswering:
         assert diagnosis.answering(FakeServing(), DEFAULT_REPOSITORY, "linear") is None  # type: ignore[arg-type]
 
 
+def brought_back(serving: FakeServing, model: str) -> None:
+    config = configuration(serving, DEFAULT_REPOSITORY, model)  # type: ignore[arg-type]
+    revive(serving, model, config)  # type: ignore[arg-type]
+
+
 class TestReviving:
     def test_a_component_is_loaded_with_one_parameter_changed(self) -> None:
         serving = FakeServing()
-        revive(serving, DEFAULT_REPOSITORY, "entity_recognizer")  # type: ignore[arg-type]
+        brought_back(serving, "entity_recognizer")
         ((model, config),) = serving.loaded
         assert model == "entity_recognizer"
         assert config is not None
@@ -483,12 +545,19 @@ class TestReviving:
 
     def test_the_ensemble_is_loaded_from_disk(self) -> None:
         serving = FakeServing()
-        revive(serving, DEFAULT_REPOSITORY, ENSEMBLE)  # type: ignore[arg-type]
+        brought_back(serving, ENSEMBLE)
         assert serving.loaded == [(ENSEMBLE, None)]
 
     def test_one_that_is_not_ready_afterwards_is_not_back(self) -> None:
         with pytest.raises(ServingError, match="fusion is not ready although"):
-            revive(FakeServing(fails={"fusion": BAD}), DEFAULT_REPOSITORY, "fusion")  # type: ignore[arg-type]
+            brought_back(FakeServing(fails={"fusion": BAD}), "fusion")
+
+    def test_a_slow_answer_to_whether_it_is_ready_says_nothing(self) -> None:
+        serving = FakeServing(slow=1)
+        brought_back(serving, "fusion")
+        assert len(serving.loaded) == 1
+        with pytest.raises(ServingError, match="Deadline"):
+            brought_back(FakeServing(slow=9), "fusion")
 
 
 class TestProbing:
@@ -512,13 +581,38 @@ class TestProbing:
         monkeypatch.setattr("trident.supervisor.probes._WINDOW_S", 0.0)
         fails = {"classifier": LATE, "detector": BAD, "fusion": UNWELL, "preprocess": FULL, "plate_reader": FULL}
         serving = FakeServing(fails=fails, moves=("plate_reader",))
-        found = silent_components(serving, ONES)  # type: ignore[arg-type]
+        found = roll_call(serving)
         assert found == {"classifier", "fusion", "preprocess"}, "an error is an answer, and so is one to somebody else"
+
+    def test_whoever_still_thinks_is_silent_so_far(self) -> None:
+        serving = FakeServing(hangs=("fusion",))
+        call = RollCall(serving, ONES)  # type: ignore[arg-type]
+        assert comes_true(lambda: call.silent() == {"fusion"})
+        assert not call.over
+        serving.goes_on.set()
+        assert comes_true(lambda: call.over)
+        assert call.silent() == set()
 
     def test_the_recognizer_may_only_wait_for_what_it_calls(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("trident.supervisor.probes._WINDOW_S", 0.0)
-        serving = FakeServing(fails={"entity_recognizer": LATE, "face_detector": LATE})
-        assert silent_components(serving, ONES) == {"face_detector"}  # type: ignore[arg-type]
+        serving = FakeServing(fails={"entity_recognizer": LATE, "plate_reader": LATE})
+        assert roll_call(serving) == {"plate_reader"}
+
+    def test_or_for_what_it_is_answered_all_the_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("trident.supervisor.probes._WINDOW_S", 0.0)
+        serving = FakeServing(fails={"entity_recognizer": LATE}, moves=("face_detector",), step=3)
+        assert roll_call(serving) == set()
+        serving = FakeServing(fails={"entity_recognizer": LATE}, moves=("face_detector",))
+        assert roll_call(serving) == {"entity_recognizer"}, "the one answer is that to the question itself"
+
+    def test_a_first_step_that_refuses_by_itself_answers(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("trident.supervisor.probes._WINDOW_S", 0.0)
+        held = ServingError("too many requests: 24 wait: ask again later", "UNAVAILABLE")
+        assert roll_call(FakeServing(fails={"preprocess": held})) == set()
+
+    def test_where_all_are_silent_it_is_none_of_them(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("trident.supervisor.probes._WINDOW_S", 0.0)
+        assert roll_call(FakeServing(fails=dict.fromkeys(COMPONENTS, LATE))) == set()
 
     STUBS = (Stub(1, "classifier", 1, "classifier_0_0"), Stub(2, "classifier", 2, "c"), Stub(3, "fusion", 1, "f"))
 
@@ -544,12 +638,47 @@ class TestProbing:
     def test_what_a_probe_shows(
         self, monkeypatch: pytest.MonkeyPatch, fails: dict[str, ServingError], used: float, expected: Finding
     ) -> None:
-        seconds = iter([0.0] * len(self.STUBS) + [used] * len(self.STUBS))
+        seconds = chain([0.0] * len(self.STUBS), repeat(used))
         monkeypatch.setattr("trident.supervisor.probes._WINDOW_S", 0.0)
-        monkeypatch.setattr(hunt, "_SHORTEST_S", 0.0)
+        monkeypatch.setattr(stillness, "_SHORTEST_S", 0.0)
         monkeypatch.setattr(processes, "cpu_seconds", lambda pid: next(seconds))
         found = hunt.ask(FakeServing(fails=fails), ONES, self.STUBS)  # type: ignore[arg-type]
         assert found == expected
+
+    @pytest.mark.parametrize("wants", [False, True])
+    def test_one_that_does_nothing_is_found_long_before_the_deadline(
+        self, monkeypatch: pytest.MonkeyPatch, wants: bool
+    ) -> None:
+        monkeypatch.setattr("trident.supervisor.probes._WINDOW_S", 0.3)
+        monkeypatch.setattr(hunt, "_PATIENCE_S", 0.1)
+        monkeypatch.setattr(hunt, "_LOOK_S", 0.05)
+        monkeypatch.setattr(stillness, "_SHORTEST_S", 0.2)
+        monkeypatch.setattr(processes, "cpu_seconds", lambda pid: 0.0)
+        monkeypatch.setattr(processes, "wants_processor", lambda pid: wants)
+        serving = FakeServing(hangs=("fusion", ENSEMBLE))
+        asking = Hunt(lambda: None)
+        asking.begin(serving, ONES, self.STUBS)  # type: ignore[arg-type]
+        try:
+            if wants:  # it waits for a processor that others have
+                assert not comes_true(lambda: not asking.under_way or asking.finding() is not None, 1.0)
+            else:
+                findings: list[Finding] = []
+
+                def found() -> bool:
+                    findings.extend(filter(None, [asking.finding()]))
+                    return bool(findings)
+
+                assert comes_true(found)
+                assert findings[0].hung == (self.STUBS[2],)
+        finally:
+            serving.goes_on.set()
+            asking.close()
+
+    def test_an_answer_that_comes_late_is_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(hunt, "_PATIENCE_S", 0.05)
+        serving = FakeServing(hangs=(ENSEMBLE,))
+        threading.Timer(0.3, serving.goes_on.set).start()
+        assert hunt.ask(serving, ONES, self.STUBS) == Finding()  # type: ignore[arg-type]
 
     def test_a_hunt_gives_its_finding_once(self) -> None:
         woken: list[bool] = []
@@ -583,6 +712,35 @@ class TestPulse:
         assert pulse.due
         pulse.probed(good=True)
         assert not pulse.due
+
+    def test_requests_that_begin_and_do_not_end_call_for_one_soon(self) -> None:
+        clock = Clock()
+        pulse = Pulse(5.0, clock=clock)
+        for count in range(10):
+            clock.now += 1.0
+            pulse.seen(count, 0, count + 1)
+            assert not pulse.due, "each second one begins and one ends"
+        clock.now += 0.5
+        pulse.seen(9, 0, 11)
+        assert not pulse.due
+        clock.now += 0.6
+        pulse.seen(9, 0, 12)
+        assert pulse.due
+        pulse.probed(good=True)
+        clock.now += 2.0
+        pulse.seen(9, 0, 12)
+        assert not pulse.due, "a slow machine is not asked all the time"
+
+    def test_nobody_who_has_begun_nothing_is_waited_for(self) -> None:
+        clock = Clock()
+        pulse = Pulse(5.0, clock=clock)
+        pulse.seen(9, 0, 10)
+        clock.now += 3.0
+        pulse.seen(9, 0, 10)
+        assert not pulse.due
+        clock.now += 0.4
+        pulse.seen(9, 0, 2)
+        assert not pulse.due, "the first step was loaded again"
 
     def test_failures_call_for_one_soon_but_not_all_the_time(self) -> None:
         clock = Clock()

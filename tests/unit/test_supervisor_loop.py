@@ -45,6 +45,8 @@ class Server:
         self.instances = 1
         self.dies_again = False
         self.answers = True
+        self.halted = False
+        self.stopped: set[int] = set()
         self._pids = iter(range(2, 1000))
 
     @property
@@ -72,6 +74,7 @@ class Server:
             raise SetupError(self.refuses.pop())
         self.restarts += 1
         self.running = self.answers = True
+        self.halted = False
         self._new()
 
     def kill(self) -> None:
@@ -92,6 +95,8 @@ class Server:
         return True
 
     def states(self, model: str) -> Mapping[int, str]:
+        if not self.answers:
+            raise ServerLost("nobody", "UNAVAILABLE")
         return self.state
 
     def config(self, model: str) -> ModelConfig:
@@ -122,7 +127,13 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
 
     monkeypatch.setattr(processes, "stubs_of", stubs_of)
     monkeypatch.setattr(processes, "server_of", lambda guard: TRITON if made.running else None)
-    monkeypatch.setattr(processes, "state_of", lambda pid: "S" if pid != TRITON or made.running else "")
+
+    def state_of(pid: int) -> str:
+        if pid in made.stopped or (pid == TRITON and made.halted):
+            return processes.STOPPED
+        return "S" if pid != TRITON or made.running else ""
+
+    monkeypatch.setattr(processes, "state_of", state_of)
     monkeypatch.setattr(processes, "cpu_seconds", lambda pid: 0.0)
     return made
 
@@ -196,6 +207,45 @@ def test_one_that_was_let_go_is_not(server: Server, supervisor: Supervisor, stat
     assert not server.loads
 
 
+def test_one_that_is_killed_for_being_halted_is_not_ready_until_it_is_back(
+    server: Server, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready: list[bool] = []
+
+    def states(model: str) -> Mapping[int, str]:
+        ready.append(supervisor.health.ready)
+        return server.state
+
+    def kill(pid: int, number: int) -> None:
+        del server.stubs[pid]
+
+    monkeypatch.setattr(server, "states", states)
+    monkeypatch.setattr(processes, "kill", kill)
+    server.stopped = {1}
+    assert comes_true(lambda: supervisor.status()["revivals"] == {"linear": 1})
+    assert ready
+    assert not any(ready), "also while nobody knows yet what the end of the process means"
+    assert comes_true(lambda: supervisor.health.ready)
+
+
+def test_a_slow_answer_to_a_question_costs_none(
+    server: Server, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def config(model: str) -> ModelConfig:
+        asked.append(model)
+        if len(asked) in (2, 3):  # the first one is asked to find out what is missing, the others to bring it back
+            raise ServingError("Deadline Exceeded", "DEADLINE_EXCEEDED")
+        return ModelConfig(name=model)
+
+    monkeypatch.setattr(server, "config", config)
+    server.stubs = {}
+    assert comes_true(lambda: supervisor.status()["revivals"] == {"linear": 1})
+    assert len(asked) == 4
+    assert server.restarts == 0
+
+
 def test_a_model_that_cannot_be_brought_back_costs_a_restart(server: Server, supervisor: Supervisor) -> None:
     server.refuses = ["load"]
     server.stubs = {}
@@ -227,6 +277,33 @@ def test_one_that_answers_no_question_is_started_again(server: Server, superviso
     assert comes_true(lambda: server.restarts == 1)
     assert comes_true(lambda: supervisor.health.ready)
     assert said(supervisor)[0] == "server_silent"
+
+
+def test_one_that_answers_no_question_is_started_again_also_if_a_process_has_ended(
+    server: Server, supervisor: Supervisor
+) -> None:
+    server.answers, server.stubs = False, {}
+    assert comes_true(lambda: server.restarts == 1)
+    assert comes_true(lambda: supervisor.health.ready)
+
+
+def test_one_that_is_halted_is_started_again_before_it_is_asked(
+    server: Server, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def ready(model: str) -> bool:
+        asked.append(server.restarts)
+        return True
+
+    monkeypatch.setattr(server, "ready", ready)
+    server.halted = True
+    assert comes_true(lambda: not supervisor.health.ready)
+    asked.clear()
+    assert comes_true(lambda: server.restarts == 1)
+    assert 0 not in asked, "what is asked afterwards is the new one"
+    assert comes_true(lambda: supervisor.health.ready)
+    assert "process_halted" in said(supervisor)
 
 
 def test_a_storm_is_slowed_down_and_said(server: Server, supervisor: Supervisor) -> None:

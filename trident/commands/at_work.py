@@ -25,12 +25,16 @@ class Stop(BaseException):
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """SIGTERM, and a terminal that is closed, end what is done here by ``Stop``, as Ctrl-C does by its own."""
+    """SIGTERM, and a terminal that is closed, end what is done here by ``Stop``, as Ctrl-C does by its own.
+
+    What this process was started to ignore, as by ``nohup``, it goes on ignoring.
+    """
 
     def stop(*_: object) -> NoReturn:
         raise Stop
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
+    heard = [one for one in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in heard}
     try:
         yield
     finally:

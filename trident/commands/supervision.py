@@ -32,7 +32,7 @@ def supervision_options(command: Any) -> Any:
                 default=True,
                 show_default=True,
                 help="Tell on an HTTP port of its own whether requests are answered: /v2/health/live, "
-                "/v2/health/ready, /status.",
+                "/v2/health/ready, /status, /metrics.",
             ),
             click.option(
                 "--health-port", type=int, default=HEALTH_PORT, show_default=True, help="0 takes any free one."

@@ -1,23 +1,27 @@
 """What the servers' own journals know of a rollout of the whole fleet: there is no other record of it.
 
 Each server's part is an ordinary rollout in its journal, whose options carry a mark: which rollout of the fleet it is a
-part of. So what was interrupted is found again wherever the command was killed, also between two servers.
+part of. So what was interrupted is found again wherever the command was killed, also between two servers. The parts say
+in which direction it was going, too; where it was told to turn forward again, a line that stands alone does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 from trident.errors import SetupError
 from trident.fleet.member import Member, listed, named
-from trident.rollout.journal import DONE, Record
+from trident.rollout.journal import DONE, Record, who
 from trident.rollout.plan import new_id
 
 ROLLOUT = "rollout"
 MARK = "fleet"
 """Where a record's options have the mark."""
+FORWARD = "forward"
+"""Event, in the journal of a server that has moved: what was being taken back is to go on after all. It is written
+before anything is done for that, with options and mark as a record has them, under the id of the mark."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,8 @@ class Mark:
     """What every server is to serve."""
     servers: tuple[str, ...]
     """The fleet, by name."""
+    turn: int = 0
+    """How often it had turned forward again by then."""
 
     @classmethod
     def new(cls, kind: str, targets: Mapping[str, int], members: Sequence[Member]) -> Self:
@@ -38,12 +44,13 @@ class Mark:
         return cls(new_id(), kind, dict(targets), tuple(member.name for member in members))
 
     @classmethod
-    def of(cls, record: Record) -> Self | None:
-        """The mark that a record carries; None for one that is of that server alone."""
-        facts = record.started.get("options", {}).get(MARK)
+    def of(cls, facts: Mapping[str, Any]) -> Self | None:
+        """The mark in a line of a journal, as the first of a record; None for what is of that server alone."""
         try:
-            targets = {str(name): int(version) for name, version in facts["targets"].items()}
-            return cls(str(facts["id"]), str(facts["kind"]), targets, tuple(map(str, facts["servers"])))
+            mark = facts["options"][MARK]
+            targets = {str(name): int(version) for name, version in mark["targets"].items()}
+            servers = tuple(map(str, mark["servers"]))
+            return cls(str(mark["id"]), str(mark["kind"]), targets, servers, int(mark.get("turn", 0)))
         except (TypeError, KeyError, AttributeError, ValueError):
             return None
 
@@ -69,14 +76,19 @@ class Part:
         return self.record.outcome is None
 
     @property
+    def was_way_back(self) -> bool:
+        """Whether that was to have the server serve again what it did before, since the rollout of the whole failed."""
+        return self.record.kind != self.mark.kind
+
+    @property
     def moved(self) -> bool:
-        """Whether the server serves the targets by it."""
-        return self.record.outcome == DONE and self.record.kind == self.mark.kind
+        """Whether the server serves the targets by it: it has moved, or its way back has come to nothing."""
+        return not self.unfinished and (self.record.outcome == DONE) != self.was_way_back
 
     @property
     def turned_back(self) -> bool:
         """Whether it failed there, or the server has gone back, or is on its way."""
-        return self.record.kind != self.mark.kind or self.record.outcome not in (None, DONE)
+        return self.was_way_back or self.record.outcome not in (None, DONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +96,11 @@ class Left:
     """A rollout of the fleet that has come only a part of its way."""
 
     mark: Mark
+    """The newest."""
     parts: tuple[Part, ...]
     """Those that it has begun, in the order of the fleet."""
+    forward: Mapping[str, Any] | None = None
+    """The options with which it has turned forward last; None if it never has."""
 
     @property
     def unfinished(self) -> tuple[Part, ...]:
@@ -99,8 +114,18 @@ class Left:
 
     @property
     def turned_back(self) -> bool:
-        """Whether it was being taken back."""
-        return self.mark.kind == ROLLOUT and any(part.turned_back for part in self.parts)
+        """Whether it was being taken back. What went back before it turned forward does not say so."""
+        return self.mark.kind == ROLLOUT and any(
+            part.turned_back for part in self.parts if part.mark.turn == self.mark.turn
+        )
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """What was asked of the servers that have not moved, as the journal has it."""
+        if self.forward is not None:
+            return self.forward
+        began: Mapping[str, Any] = (self.unfinished or self.moved)[0].record.started.get("options", {})
+        return began
 
     def __str__(self) -> str:
         began = min(part.record.at for part in self.parts)
@@ -124,13 +149,13 @@ def left_by(members: Sequence[Member]) -> Left | None:
     for member in members:
         with named(member.name):
             records = member.diary.records()
-        marks[member.name] = [Mark.of(record) for record in records]
+        marks[member.name] = [Mark.of(record.started) for record in records]
         if records and (mark := marks[member.name][-1]) is not None:
             parts.append(Part(member, records[-1], mark))
     if not parts:
         return None
     newest = max(parts, key=lambda part: (part.unfinished, part.record.at))
-    left = Left(newest.mark, tuple(part for part in parts if part.mark.id == newest.mark.id))
+    left = _left(members, [part for part in parts if part.mark.id == newest.mark.id])
     if left.unfinished:
         return left
     own = {part.member.name for part in left.parts}
@@ -142,6 +167,39 @@ def left_by(members: Sequence[Member]) -> Left | None:
     concerned = [member for member in members if member.name in left.mark.servers and member.name not in gone_on]
     behind = [member for member in concerned if not member.serves(left.mark.targets)]
     return left if left.moved and behind else None
+
+
+def _left(members: Sequence[Member], parts: Sequence[Part]) -> Left:
+    """What is known of the rollout of the fleet that these are parts of. Raises SetupError."""
+    newest, forward = max((part.mark for part in parts), key=lambda mark: mark.turn), None
+    for member in members:
+        with named(member.name):
+            lines = [entry for entry in member.diary.entries() if entry.event == FORWARD and entry.rollout == newest.id]
+        for entry in lines:
+            mark = Mark.of(entry.facts)
+            if mark is not None and mark.turn >= newest.turn:
+                newest, forward = mark, entry.facts["options"]
+    return Left(newest, tuple(parts), forward)
+
+
+def turn_forward(left: Left, options: Mapping[str, Any]) -> Mark:
+    """Note that a rollout goes on which was being taken back.
+
+    Args:
+        left: What has become of it so far.
+        options: With which it goes on, for the journal.
+
+    Returns:
+        The mark of what follows.
+
+    Raises:
+        SetupError: The journal cannot be written.
+    """
+    mark = replace(left.mark, turn=left.mark.turn + 1)
+    member = left.moved[0].member
+    with named(member.name):
+        member.diary.append(mark.id, FORWARD, who=who(), options={**options, MARK: mark.to_json()})
+    return mark
 
 
 def refuse_others(members: Sequence[Member], left: Left | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from trident.contract import EMBEDDER, RECOGNIZER
 from trident.errors import SetupError
@@ -86,8 +87,14 @@ def common_targets(moves: Sequence[Move]) -> dict[str, int]:
 
 
 def moves_of(parts: Sequence[Part]) -> list[Move]:
-    """What servers have done, as their journals have it."""
-    return [(part.member, plan_of(part.record)) for part in parts]
+    """What has brought servers to the targets, or is to, as their journals have it."""
+    return [(part.member, _way_there(part)) for part in parts]
+
+
+def _way_there(part: Part) -> Plan:
+    plan = plan_of(part.record)
+    # Of a way back that has come to nothing, the other way round.
+    return replace(way_back(plan), kind=part.mark.kind) if part.was_way_back else plan
 
 
 def way_back(plan: Plan) -> Plan:
@@ -102,4 +109,4 @@ def identity_threshold_of(left: Left) -> float | None:
         return None
     part = (left.moved or left.unfinished)[0]
     with named(part.member.name):
-        return part.member.repository.networks(part.record.after[RECOGNIZER]).identity_threshold
+        return part.member.repository.networks(_way_there(part).after[RECOGNIZER]).identity_threshold

@@ -15,7 +15,7 @@ from trident.contract import ENSEMBLE
 from trident.errors import SetupError, TridentError
 from trident.fleet.before import ChecksOf, Progress, check_all_serve, live_checks, refusal
 from trident.fleet.member import Member, listed, standings
-from trident.fleet.past import MARK, ROLLOUT, Left, Mark, Part, left_by, refuse_others
+from trident.fleet.past import MARK, ROLLOUT, Left, Mark, Part, left_by, refuse_others, turn_forward
 from trident.fleet.plans import (
     Move,
     common_targets,
@@ -113,7 +113,8 @@ class FleetRollout:
         left = self._nothing_half_done()
         if left is not None and left.mark.kind == ROLLOUT and dict(left.mark.targets) == dict(targets):
             self._progress.head(f"Going on: {left}")
-            return self._forward(left.mark, moves_of(left.moved), options, identity_threshold)
+            mark = turn_forward(left, options.to_json()) if left.turned_back else left.mark
+            return self._forward(mark, moves_of(left.moved), options, identity_threshold)
         if left is not None:
             self._progress.tell(f"mind: {left}")
         return self._forward(Mark.new(ROLLOUT, targets, self._members), [], options, identity_threshold)
@@ -167,7 +168,7 @@ class FleetRollout:
                 return self._stopped(left.mark, moved, failure.sentence)
             moved += moves_of([part])
         # The server that moved first has answered a share, if that was wanted.
-        options = replace(_options_of((left.unfinished or left.moved)[0], gallery_url), canary=0.0)
+        options = replace(Options.from_json(left.options, gallery_url=gallery_url), canary=0.0)
         if left.mark.kind == ROLLBACK:
             return self._rest_back(left, options)
         return self._forward(left.mark, moved, options, identity_threshold_of(left))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Mapping
 from functools import cached_property
 
@@ -29,6 +30,9 @@ from trident.rollout.watch import Watcher
 from trident_client import probe
 
 _WARMING_PICTURES = 2
+_ROOM_WITHIN_S = 10.0
+"""For how long in all the first pictures are asked with again that the server has no room for."""
+_ASK_AGAIN_S = 0.2
 
 
 class LiveChecks:
@@ -76,18 +80,31 @@ class LiveChecks:
         )
 
     def load_candidate(self, plan: Plan) -> None:
-        """See ``engine.Checks``. It answers some pictures, to be warm, before anything is measured."""
+        """See ``engine.Checks``. It answers some pictures, to be warm, before anything is measured.
+
+        A server that has too much to do refuses some of them. That says nothing against the release, and least of all
+        is it a reason to keep one from its way back that a bad release has overloaded.
+        """
         base = self._repository.config(ENSEMBLE)
         canary.load_ensemble(self._serving, base, CANDIDATE, plan.after)
         self._watcher = Watcher(self._serving, self._probe, self._limits.watch)
         warming = () if plan.kind == ROLLBACK else self._pictures[:_WARMING_PICTURES]
+        deadline = time.monotonic() + _ROOM_WITHIN_S
         for picture in (probe.picture(), *(one.encoded for one in warming)):
-            try:
-                analyze(self._serving, picture, model=CANDIDATE, outputs=["RESULT"])
-            except ServerLost:
-                raise
-            except ServingError as exc:
-                raise Stopped(f"the new release fails on its first pictures: {exc}") from exc
+            while not self._answered(picture, may_refuse=time.monotonic() < deadline):
+                time.sleep(_ASK_AGAIN_S)
+
+    def _answered(self, picture: bytes, *, may_refuse: bool) -> bool:
+        """Whether the candidate had room for a picture. Raises Stopped, if it fails, and ServerLost."""
+        try:
+            analyze(self._serving, picture, model=CANDIDATE, outputs=["RESULT"])
+        except ServerLost:
+            raise
+        except ServingError as exc:
+            if exc.code == "UNAVAILABLE" and may_refuse:
+                return False
+            raise Stopped(f"the new release fails on its first pictures: {exc}") from exc
+        return True
 
     def shadow(self, plan: Plan, progress: Progress) -> Passed:
         """See ``engine.Checks``."""

@@ -16,6 +16,7 @@ from trident.supervisor.settings import Settings
 from trident.supervisor.stub_watch import StubWatch
 
 _PROBE = "probe"
+_FIRST_STEP = "preprocess"
 
 
 class AnswerWatch:
@@ -35,17 +36,19 @@ class AnswerWatch:
         self._hunt = Hunt(wake)
         self._pulse = Pulse(settings.probe_s)
         self._failed = 0
+        self._killed: set[int] = set()
 
     def close(self) -> None:
         """Probe no more."""
         self._hunt.close()
 
-    def look(self, serving: Serving, stubs: StubWatch) -> str:
+    def look(self, serving: Serving, stubs: StubWatch, server: int | None = None) -> str:
         """See whether answers have come, or a probe's has; kill who keeps them from coming.
 
         Args:
             serving: The server.
             stubs: The processes.
+            server: Triton's own.
 
         Returns:
             Why the whole server has to be started again; empty if it need not be.
@@ -53,8 +56,8 @@ class AnswerWatch:
         Raises:
             ServingError: The server does not tell.
         """
-        counted = serving.statistics(ENSEMBLE)
-        if self._pulse.seen(counted.succeeded, counted.failed):
+        if self._count(serving):
+            self._hunt.forget()  # whatever it finds is of before
             self._good()
         finding = self._hunt.finding()
         if finding is not None:
@@ -63,13 +66,18 @@ class AnswerWatch:
         if not self._hunt.under_way and self._pulse.due and not stubs.any_dead:
             answers = diagnosis.answering(serving, self._repository, ENSEMBLE) or set()
             versions = {name: version for name, version in answers if name in COMPONENTS}
-            self._hunt.begin(serving, versions, stubs.stubs.values())
+            self._pulse.asked()
+            self._hunt.begin(serving, versions, stubs.stubs.values(), server)
         return ""
+
+    def _count(self, serving: Serving) -> bool:
+        """Whether a success has come since this was last asked."""
+        counted = serving.statistics(ENSEMBLE)
+        return self._pulse.seen(counted.succeeded, counted.failed, serving.statistics(_FIRST_STEP).succeeded)
 
     def doubt(self, serving: Serving, why: str) -> None:
         """Something has been changed: not ready until an answer has come, which is probed for at once."""
-        counted = serving.statistics(ENSEMBLE)
-        self._pulse.seen(counted.succeeded, counted.failed)
+        self._count(serving)
         self._pulse.suspect()
         self._hunt.forget()
         self._reporter.health.trouble(_PROBE, f"{why}, and no answer has come since")
@@ -86,7 +94,9 @@ class AnswerWatch:
         self._failed += 1
         self._reporter.trouble(_PROBE, "probe_failed", f"{ENSEMBLE} does not answer a probe: {finding.problem}")
         enough = self._failed >= self._settings.failed_probes
-        culprits = finding.hung + (finding.busy if enough else ())
+        # One that was killed before and is still there is beyond a signal's reach.
+        culprits = [s for s in finding.hung + (finding.busy if enough else ()) if s.pid not in self._killed]
+        self._killed |= {stub.pid for stub in culprits}
         for stub in culprits:
             stubs.kill(stub, f"{stub.instance} answers nothing")
         if enough and finding.silence and not culprits:

@@ -4,6 +4,7 @@
     /v2/health/ready          whether requests are answered
     /v2/models/MODEL/ready    the same, under the name of the served model
     /status                   why, and what has happened, as JSON
+    /metrics                  what Prometheus is told of it, as text
 
 Paths and answers of the first three are those of the KServe v2 protocol: 200, or 503 with the reason.
 Only what is known is told, nothing is asked of the server, so the answer comes at once also when that hangs.
@@ -21,6 +22,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from trident.errors import SetupError
+from trident.supervisor.exposition import CONTENT_TYPE, Exposition
 
 _SLOW_S = 5.0
 """Who has not asked within so many seconds is hung up on."""
@@ -35,7 +37,7 @@ class HealthEndpoint:
         model: Name of the served model.
         live: Whether the launcher looks after its server.
         ready: Whether requests are answered.
-        status: What ``/status`` shows; its ``reason`` goes with each 503.
+        status: What ``/status`` shows and ``/metrics`` counts; its ``reason`` goes with each 503.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class HealthEndpoint:
             f"/v2/models/{model}/ready": ready,
         }
         self._status = status
+        self._exposition = Exposition(status)
         self._server: ThreadingHTTPServer | None = None
 
     def __enter__(self) -> Self:
@@ -101,19 +104,27 @@ class HealthEndpoint:
             server.shutdown()
             server.server_close()
 
+    def reply(self, path: str) -> tuple[HTTPStatus, str, bytes]:
+        """Status, type of the content and body for a path."""
+        if path == "/metrics":
+            return HTTPStatus.OK, CONTENT_TYPE, self._exposition.text()
+        code, told = self.answer(path)
+        return code, "application/json", json.dumps(told).encode()
+
     def answer(self, path: str) -> tuple[HTTPStatus, dict[str, Any]]:
-        """Status and body for a path."""
+        """Status and body for a path that is answered in JSON."""
         if path == "/status":
             return HTTPStatus.OK, self._status()
         check = self._checks.get(path)
         if check is None:
-            return HTTPStatus.NOT_FOUND, {"error": f"expected one of {', '.join([*self._checks, '/status'])}"}
+            expected = ", ".join([*self._checks, "/status", "/metrics"])
+            return HTTPStatus.NOT_FOUND, {"error": f"expected one of {expected}"}
         if check():
             return HTTPStatus.OK, {}
         return HTTPStatus.SERVICE_UNAVAILABLE, {"error": self._status()["reason"] or "nobody looks after the server"}
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
-        answer = self.answer
+        reply = self.reply
 
         class Handler(BaseHTTPRequestHandler):
             timeout = _SLOW_S
@@ -125,10 +136,9 @@ class HealthEndpoint:
                 self._reply(body=False)
 
             def _reply(self, *, body: bool) -> None:
-                code, told = answer(self.path.partition("?")[0])
-                data = json.dumps(told).encode()
+                code, kind, data = reply(self.path.partition("?")[0])
                 self.send_response(code)
-                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(data)))
                 self.send_header("Cache-Control", "no-store")
                 self.end_headers()

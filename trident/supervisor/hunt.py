@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from trident.rollout.serving import Serving, ServingError, analyze
-from trident.supervisor import processes
-from trident.supervisor.probes import is_busy, is_silence, silent_components
+from trident.supervisor.probes import RollCall, is_busy, is_silence
 from trident.supervisor.processes import Stub
+from trident.supervisor.stillness import Stillness
 from trident_client import probe
 
-_IDLE_SHARE = 0.01
-"""A process that uses less than this share of a core, while a request waits for it, does nothing for it."""
-_SHORTEST_S = 0.9
-"""Over less time that cannot be told."""
+_PATIENCE_S = 1.0
+"""A probe that has no answer by then is looked into while it is waited for."""
+_LOOK_S = 0.2
+_SILENT = "it is silent, and so is a component that does nothing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,42 +34,84 @@ class Finding:
     """Processes that are asked, work, and do not answer."""
 
 
-def ask(serving: Serving, versions: Mapping[str, int], stubs: Collection[Stub]) -> Finding:
-    """Probe the ensemble, and if nothing comes back, each component.
+def ask(serving: Serving, versions: Mapping[str, int], stubs: Collection[Stub], server: int | None = None) -> Finding:
+    """Probe the ensemble, and if nothing comes back soon, each component.
 
     Args:
-        serving: Its deadline of an inference is how long is waited, each time.
+        serving: Its deadline of an inference is how long is waited at most, each time.
         versions: The version of each component that answers.
         stubs: The processes that live.
+        server: Triton's own process.
     """
+    pool = ThreadPoolExecutor(1, thread_name_prefix="probe")
+    answer = pool.submit(_error_of_probe, serving)
+    pool.shutdown(wait=False)
+    wait([answer], timeout=_PATIENCE_S)
+    if answer.done() and not _is_no_answer(answer.result()):
+        return Finding(_sentence(answer.result()))
+    hung, busy = _culprits(serving, versions, stubs, server, answer)
+    if hung and not answer.done():
+        return Finding(_SILENT, True, hung)
+    error = answer.result()
+    if not _is_no_answer(error) or (is_busy(error) and not (hung or busy)):
+        return Finding() if error is None or is_busy(error) else Finding(_sentence(error))
+    return Finding(_sentence(error), True, hung, busy)
+
+
+def _culprits(
+    serving: Serving,
+    versions: Mapping[str, int],
+    stubs: Collection[Stub],
+    server: int | None,
+    answer: Future[ServingError | None],
+) -> tuple[tuple[Stub, ...], tuple[Stub, ...]]:
+    """Ask each component, until all is known or the probe has its answer: who does nothing, and who works on and on."""
+    still = Stillness([*(stub.pid for stub in stubs), *([] if server is None else [server])])
+    try:
+        roll_call = RollCall(serving, versions)
+        while not (answer.done() and roll_call.over):
+            time.sleep(_LOOK_S)
+            still.look()
+            if answer.done() and not _is_no_answer(answer.result()):
+                return (), ()
+            starved = server is not None and still.wants(server)  # then it hands on nothing, and its processes are idle
+            if not roll_call.rest_s and still.long_enough and not starved:
+                hung = tuple(stub for stub in _asked(roll_call, versions, stubs) if still.idle(stub.pid))
+                if hung:  # it will not answer: there is no need to wait for the deadline
+                    return hung, ()
+        if _asked(roll_call, versions, stubs):
+            time.sleep(roll_call.rest_s)
+        asked = _asked(roll_call, versions, stubs)
+    except ServingError:  # the server itself does not answer, which is seen elsewhere
+        return (), ()
+    if not still.long_enough:
+        return (), ()
+    idle = tuple(stub for stub in asked if still.idle(stub.pid))
+    return idle, tuple(stub for stub in asked if stub not in idle)
+
+
+def _asked(roll_call: RollCall, versions: Mapping[str, int], stubs: Collection[Stub]) -> list[Stub]:
+    """The processes of the components that are silent."""
+    silent = roll_call.silent()
+    return [stub for stub in stubs if stub.model in silent and versions[stub.model] == stub.version]
+
+
+def _error_of_probe(serving: Serving) -> ServingError | None:
     try:
         analyze(serving, probe.picture(), outputs=["RESULT"])
     except ServingError as exc:
-        busy = is_busy(exc)
-        if not busy and not is_silence(exc):
-            return Finding(_sentence(exc))
-        problem = _sentence(exc)
-    else:
-        return Finding()
-    began = time.monotonic()
-    used = {stub.pid: processes.cpu_seconds(stub.pid) for stub in stubs}
-    try:
-        silent = silent_components(serving, versions)
-    except ServingError:  # the server itself does not answer, which is seen elsewhere
-        silent = set()
-    seconds = time.monotonic() - began
-    if busy and not silent:
-        return Finding()
-    asked = [stub for stub in stubs if stub.model in silent and versions[stub.model] == stub.version]
-    if seconds < _SHORTEST_S:
-        return Finding(problem, silence=True)
-    hung = [s for s in asked if processes.cpu_seconds(s.pid) - used[s.pid] < _IDLE_SHARE * seconds]
-    return Finding(problem, True, tuple(hung), tuple(stub for stub in asked if stub not in hung))
+        return exc
+    return None
 
 
-def _sentence(error: ServingError) -> str:
-    """Without the trace that the Python backend appends."""
-    return str(error).partition("\n\nAt:\n")[0]
+def _is_no_answer(error: ServingError | None) -> TypeGuard[ServingError]:
+    """Whether nothing came back, or a refusal for too much to do."""
+    return error is not None and (is_busy(error) or is_silence(error))
+
+
+def _sentence(error: ServingError | None) -> str:
+    """Without the trace that the Python backend appends; empty without an error."""
+    return str(error or "").partition("\n\nAt:\n")[0]
 
 
 class Hunt:
@@ -89,9 +132,11 @@ class Hunt:
         """Whether a question waits for its answer, or for being taken by ``finding``."""
         return self._asked is not None
 
-    def begin(self, serving: Serving, versions: Mapping[str, int], stubs: Collection[Stub]) -> None:
+    def begin(
+        self, serving: Serving, versions: Mapping[str, int], stubs: Collection[Stub], server: int | None = None
+    ) -> None:
         """Ask; see ``ask``."""
-        self._asked = self._pool.submit(ask, serving, dict(versions), tuple(stubs))
+        self._asked = self._pool.submit(ask, serving, dict(versions), tuple(stubs), server)
         self._asked.add_done_callback(lambda _: self._wake())
 
     def finding(self) -> Finding | None:

@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trident.contract import IMAGE, IMAGE_SIZE, MODELS, RECOGNIZER, DType
+from trident.admission.gate import LATER
+from trident.contract import CALLED, IMAGE, IMAGE_SIZE, MODELS, RECOGNIZER, DType
 from trident.rollout.serving import ServerLost, Serving, ServingError
 from trident_client import probe
 
 _OPEN_DIM = 64
 _NUMPY: Mapping[DType, Any] = {DType.UINT8: np.uint8, DType.INT32: np.int32, DType.FP32: np.float32}
-_ASKED_FIRST = ("face_detector", "plate_detector")
-"""What the recognizer calls for every picture, also for one without anything in it."""
 _WINDOW_S = 2.0
 """So long a component is given to answer somebody else."""
 _BUSY = "UNAVAILABLE"
@@ -46,37 +45,59 @@ def smallest_request(model: str) -> dict[str, npt.NDArray[Any]]:
     return tensors
 
 
-def silent_components(serving: Serving, versions: Mapping[str, int]) -> set[str]:
-    """The components that do not answer a request of their own, within the connection's deadline or for a full queue.
-
-    A component that answers anybody else meanwhile is not among them, nor is the recognizer where only a network that
-    it calls is silent.
+class RollCall:
+    """Asks each component a request of its own, all at once, and does not wait for the answers.
 
     Args:
-        serving: Its deadline of an inference is how long is waited.
+        serving: Its deadline of an inference is how long an answer may take.
         versions: Component and version.
 
     Raises:
         ServingError: The server does not tell its statistics.
     """
-    before = {name: serving.statistics(name).succeeded for name in versions}
 
-    began = time.monotonic()
+    def __init__(self, serving: Serving, versions: Mapping[str, int]) -> None:
+        self._serving = serving
+        self._before = {name: serving.statistics(name).succeeded for name in versions}
+        self._began = time.monotonic()
+        pool = ThreadPoolExecutor(len(versions) or 1, thread_name_prefix="roll-call")
+        self._asked = {name: pool.submit(self._answers, name, version) for name, version in versions.items()}
+        pool.shutdown(wait=False)
 
-    def answers(name: str, version: int) -> bool:
+    def _answers(self, name: str, version: int) -> bool:
         try:
-            serving.infer(name, smallest_request(name), version=version)
+            self._serving.infer(name, smallest_request(name), version=version)
         except ServingError as exc:
-            return not (is_silence(exc) or is_busy(exc))
+            # The first step's own refusal is an answer; Triton's, for a full queue, comes without its process.
+            return LATER in str(exc) or not (is_silence(exc) or is_busy(exc))
         return True
 
-    with ThreadPoolExecutor(len(versions) or 1) as pool:
-        asked = {name: pool.submit(answers, name, version) for name, version in versions.items()}
-        silent = {name for name, answer in asked.items() if not answer.result()}
-    if silent:
-        time.sleep(max(0.0, began + _WINDOW_S - time.monotonic()))
-    silent = {name for name in silent if serving.statistics(name).succeeded == before[name]}
-    return without_waiting(silent)
+    @property
+    def over(self) -> bool:
+        """Whether each question has ended: with an answer, an error, or its deadline."""
+        return all(answer.done() for answer in self._asked.values())
+
+    @property
+    def rest_s(self) -> float:
+        """How much more time a component has to answer somebody else."""
+        return max(0.0, self._began + _WINDOW_S - time.monotonic())
+
+    def silent(self) -> set[str]:
+        """The components that have not answered so far, or refused for a full queue.
+
+        One that has answered anybody else meanwhile is not among them, nor is the recognizer while it may wait for a
+        network that it calls. None is where all are: then it is not theirs.
+
+        Raises:
+            ServingError: The server does not tell its statistics.
+        """
+        own = {name for name, answer in self._asked.items() if answer.done() and answer.result()}
+        others = {
+            name: self._serving.statistics(name).succeeded - before - (name in own)
+            for name, before in self._before.items()
+        }
+        silent = {name for name in self._asked if name not in own and others[name] == 0}
+        return set() if len(silent) == len(self._asked) > 1 else without_waiting(silent, others)
 
 
 def is_silence(error: ServingError) -> bool:
@@ -89,16 +110,22 @@ def is_busy(error: ServingError) -> bool:
     return error.code == _BUSY and not isinstance(error, ServerLost)
 
 
-def without_waiting(silent: Collection[str]) -> set[str]:
-    """Leave out the recognizer where it may only wait for a network that is silent itself.
+def without_waiting(silent: Collection[str], answers: Mapping[str, int]) -> set[str]:
+    """Leave out the recognizer where it may only wait: for a network that is silent itself, or that is answering it.
 
-    >>> sorted(without_waiting({"entity_recognizer", "face_detector", "detector"}))
-    ['detector', 'face_detector']
-    >>> sorted(without_waiting({"entity_recognizer", "plate_reader"}))
-    ['entity_recognizer', 'plate_reader']
+    Args:
+        silent: Components that are silent.
+        answers: How many answers each component has given to others meanwhile.
+
+    >>> sorted(without_waiting({"entity_recognizer", "plate_reader", "detector"}, {}))
+    ['detector', 'plate_reader']
+    >>> sorted(without_waiting({"entity_recognizer"}, {"face_detector": 3}))
+    []
+    >>> sorted(without_waiting({"entity_recognizer"}, {"detector": 3}))
+    ['entity_recognizer']
     """
     found = set(silent)
-    if found & set(_ASKED_FIRST):
+    if any(name in found or answers.get(name, 0) > 0 for name in CALLED):
         found.discard(RECOGNIZER)
     return found
 
@@ -113,6 +140,8 @@ class Pulse:
 
     _BETWEEN_S = 2.0
     """So long between two probes while requests fail."""
+    _STALLED_S = 1.0
+    """Requests are under way, and for so long none has ended: that is looked into before all is quiet."""
 
     def __init__(self, quiet_s: float, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._quiet_s = quiet_s
@@ -120,19 +149,29 @@ class Pulse:
         self._good_at = clock()
         self._probed_at = clock() - quiet_s
         self._counts: tuple[int, int] | None = None
-        self._failing = False
+        self._begun_before: int | None = None
+        self._moved_at = clock()
+        self._stalled = self._failing = False
 
     @property
     def good_at(self) -> float:
         """When an answer was last known to have come, by the clock."""
         return self._good_at
 
-    def seen(self, succeeded: int, failed: int) -> bool:
+    def seen(self, succeeded: int, failed: int, begun: int = 0) -> bool:
         """Note the counts of the statistics; whether a success has come since the last ones.
 
         A model that was loaded again counts from 0.
+
+        Args:
+            succeeded: Requests that were answered.
+            failed: Those that ended otherwise.
+            begun: Those that have got past the first step.
         """
         before, self._counts = self._counts or (succeeded, failed), (succeeded, failed)
+        if self._counts != before or self._begun_before is None or begun <= self._begun_before:
+            self._begun_before, self._moved_at = begun, self._clock()
+        self._stalled = self._clock() - self._moved_at >= self._STALLED_S
         new = succeeded - before[0] if succeeded >= before[0] else succeeded
         if new:
             self._good_at = self._clock()
@@ -147,12 +186,18 @@ class Pulse:
         now = self._clock()
         if self._failing:
             return now - self._probed_at >= self._BETWEEN_S
+        if self._stalled and now - self._probed_at >= self._quiet_s:
+            return True
         return now - max(self._good_at, self._probed_at) >= self._quiet_s
 
     def suspect(self) -> None:
         """Something has been changed: probe at once."""
         self._failing = True
         self._probed_at = -math.inf
+
+    def asked(self) -> None:
+        """Note that a probe begins now."""
+        self._probed_at = self._clock()
 
     def probed(self, *, good: bool) -> None:
         """Note a probe that has ended now."""

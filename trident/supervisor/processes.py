@@ -15,6 +15,8 @@ from trident.supervisor import leftovers
 
 STOPPED = "T"
 """Linux's letter for a process that was halted by SIGSTOP."""
+_WANTING = ("R", "D")
+"""Its letters for a thread that runs or waits for a processor, and for one that waits for a disk."""
 ENDED = ("", "Z", "X")
 """Nothing, and its letters, for one that has ended."""
 
@@ -101,9 +103,23 @@ def cpu_seconds(pid: int) -> float:
     return 0.0
 
 
+def wants_processor(pid: int) -> bool:
+    """Whether a thread of a process runs, waits for a processor or for a disk; not, if it has ended."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(OSError):  # this thread has ended
+                if _read_stat(thread / "stat")[1][0] in _WANTING:
+                    return True
+    return False
+
+
 def _stat(pid: int) -> tuple[str, list[str]]:
     """Its name, and what stands behind it: state, parent and so on."""
-    head, _, rest = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")
+    return _read_stat(Path(f"/proc/{pid}/stat"))
+
+
+def _read_stat(file: Path) -> tuple[str, list[str]]:
+    head, _, rest = file.read_text(encoding="utf-8", errors="replace").rpartition(")")
     return head.partition("(")[2], rest.split()
 
 

@@ -100,6 +100,11 @@ class ServerRun:
         self._silent_since: float | None = None
         self._silent_cpu = 0.0
 
+    @property
+    def pid(self) -> int | None:
+        """Process id of its Triton."""
+        return self._pid
+
     def close(self) -> None:
         """Let go of the connection."""
         if self.answers is not None:
@@ -125,6 +130,9 @@ class ServerRun:
     def look_at_server(self) -> str:
         """Whether the server answers questions, and its model is ready; why it has to be started again, if so."""
         model, pid = self._server.model, self._pid or 0
+        if processes.state_of(pid) == processes.STOPPED:  # it answers nothing: there is no need to wait for that
+            self.ready = False
+            return f"it has been halted for {self._settings.halted_s:g} s" if self._halted else ""
         before = self.ready
         try:
             self.ready = self.serving.live() if model is None else self.serving.ready(model)
@@ -135,7 +143,7 @@ class ServerRun:
             seconds = time.monotonic() - self._silent_since
             self._reporter.trouble(SERVER, "server_silent", f"the server answers no question: {exc}")
             idle = processes.cpu_seconds(pid) - self._silent_cpu < _IDLE_SHARE * seconds
-            if self._halted or seconds > self._settings.silent_s * (1.0 if idle else _BUSY_FACTOR):
+            if seconds > self._settings.silent_s * (1.0 if idle else _BUSY_FACTOR):
                 return f"it has answered no question for {seconds:.0f} s"
             return ""
         except ServingError:  # it is there, and slow

@@ -85,6 +85,8 @@ class StubWatch:
             self._reporter.say(
                 logging.ERROR, "process_hung", f"{why}: it is killed", model=model, version=version, pid=stub.pid
             )
+            # From now on, not only once it is known what its end means: until then nothing else would say so.
+            self._reporter.health.trouble(_text(stub.key), why)
             processes.kill(stub.pid, signal.SIGKILL)
 
     def judge(self, serving: Serving) -> None:
@@ -108,7 +110,9 @@ class StubWatch:
             if verdict is Verdict.FINE:
                 del self._ended[key]
                 self._noted.discard(key)
+                self._well_again(key)
             elif not diagnosis.matters(key, answers):
+                self._well_again(key)
                 if verdict is Verdict.DEAD and key not in self._noted:
                     self._noted.add(key)
                     sentence = f"a process of {_text(key)} has ended; no caller is answered by it, so it stays so"
@@ -118,6 +122,10 @@ class StubWatch:
                 self._dead[key] = since
                 sentence = f"a process of {_text(key)} has ended{self._reporter.hint()}"
                 self._reporter.trouble(_text(key), "process_died", sentence, model=key[0], version=key[1])
+
+    def _well_again(self, key: Version) -> None:
+        if key not in self._dead:
+            self._reporter.health.cured(_text(key))
 
     def revive(self, serving: Serving) -> list[str]:
         """Bring back the models that may be now; gives their names.
@@ -130,14 +138,21 @@ class StubWatch:
             since = min(at for (name, _), at in self._dead.items() if name == model)
             if self._must_wait(model):
                 continue
+            waited = time.monotonic() - since
             try:
                 moving = any(state in _UNSTABLE for state in serving.states(model).values())
-                if moving and time.monotonic() - since < self._settings.settle_s:
-                    continue  # a rollout is at it
-                self._backoff.note(model)
-                replaced = [stub.pid for stub in self.stubs.values() if stub.model == model]
-                reviving.revive(serving, self._repository, model)
+                config = reviving.configuration(serving, self._repository, model)
             except (ServingError, SetupError) as exc:
+                if isinstance(exc, ServingError) and waited < self._settings.load_s:
+                    continue  # a question that is not answered in time says nothing
+                raise CannotRevive(f"{model} cannot be brought back ({exc})") from exc
+            if moving and waited < self._settings.settle_s:
+                continue  # a rollout is at it
+            replaced = [stub.pid for stub in self.stubs.values() if stub.model == model]
+            self._backoff.note(model)
+            try:
+                reviving.revive(serving, model, config)
+            except ServingError as exc:
                 raise CannotRevive(f"{model} cannot be brought back ({exc})") from exc
             # They must not stand in for one of the new load that ends.
             self._replaced |= dict.fromkeys(replaced, time.monotonic())

@@ -11,13 +11,14 @@ What is done about what:
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
 from typing import Any
 
 from trident.errors import SetupError
-from trident.rollout.serving import ServingError
+from trident.rollout.serving import ServerLost, ServingError
 from trident.supervisor import processes
 from trident.supervisor.backoff import Backoff
 from trident.supervisor.health import Health, Phase
@@ -127,7 +128,8 @@ class Supervisor:
             return
         if not run.look(self._alarm):
             return  # its guard clears up, and ends next
-        run.stubs.judge(run.serving)
+        with contextlib.suppress(ServerLost):  # how long that has been so is looked at below
+            run.stubs.judge(run.serving)
         run.hold.set(run.stubs.any_dead)
         if run.stubs.any_dead:
             self.health.beat(allowance_s=self._settings.load_s)
@@ -141,7 +143,7 @@ class Supervisor:
                 run.answers.doubt(run.serving, f"{', '.join(revived)} was loaded again")
         reason = run.look_at_server()
         if not reason and run.answers is not None and run.ready:
-            reason = run.answers.look(run.serving, run.stubs)
+            reason = run.answers.look(run.serving, run.stubs, run.pid)
         if reason:
             self._restart(reason)
         self._reporter.look_at_shared_memory()
