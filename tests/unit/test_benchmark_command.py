@@ -16,8 +16,8 @@ import sys, tempfile, time
 from benchmarks import command
 command.end_in_order()
 with tempfile.TemporaryDirectory(dir=sys.argv[1]):
-    print("there", flush=True)
     try:
+        print("there", flush=True)
         time.sleep(600)
     finally:
         print("ending", flush=True)
