@@ -19,6 +19,9 @@ from tests.tiny_trident import write_repository
 from trident.contract import COMPONENTS
 from trident.supervisor.leftovers import shared_memory_files
 
+# A minute and a half for what its unit tests hold as well, but for the server.
+pytestmark = pytest.mark.stress
+
 WITHIN_S = 240
 """For what takes a few seconds on a machine that has nothing else to do."""
 FEW = ("kill", "halt", "kill-server")
@@ -122,7 +125,6 @@ def test_one_that_is_ended_from_outside_leaves_no_server(tmp_path: Path, number:
         assert list(temporary.iterdir()) == []
 
 
-@pytest.mark.stress
 @pytest.mark.timeout(1500)
 def test_the_other_kinds(tmp_path: Path):
     figures = run(tmp_path, REST, 7, 1400)

@@ -333,6 +333,7 @@ def test_one_whose_triton_is_killed(up: World) -> None:
     assert eventually(lambda: replica.knows(SOMEBODY))
 
 
+@pytest.mark.stress
 def test_one_that_goes_dark_as_a_whole_and_another_in_its_place(up: World) -> None:
     replica = up.replicas["c"]
     with Callers(up.proxy.url) as callers:
