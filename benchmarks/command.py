@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmarks import report
+from benchmarks.verdict import Verdict, passed, show
 from trident.errors import TridentError
 from trident.layout import DEFAULT_REPOSITORY
 
@@ -80,6 +81,26 @@ def _end(number: int, _: FrameType | None) -> NoReturn:
     for one in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(one, signal.SIG_IGN)
     sys.exit(128 + number)
+
+
+def finish(console: Console, verdicts: Iterable[Verdict], paths: tuple[Path, Path]) -> None:
+    """Print what a run has come to and where its report lies; exit code 1 where it has not shown what it must.
+
+    Args:
+        console: Where.
+        verdicts: All of them.
+        paths: What ``report.write`` gives.
+    """
+    found = list(verdicts)
+    show(console, found)
+    tell_report(console, paths)
+    if not passed(found):
+        sys.exit(1)
+
+
+def tell_report(console: Console, paths: tuple[Path, Path]) -> None:
+    """Print where a report lies."""
+    teller(console)(f"Report: {paths[0]}\nFigures: {paths[1]}")
 
 
 def teller(console: Console) -> Callable[[str], None]:

@@ -373,6 +373,12 @@ def saturated_rate(answers: Answers, *, leave_out_s: float) -> float:
     return (len(done) - 1) / (done[-1] - done[0])
 
 
+def send_all(url: str, pictures: Sequence[Path], file: Path, plan: Plan) -> Answers:
+    """Send a load from a process of its own, and wait for its end; its records are kept in ``file``."""
+    with Load(url, pictures, plan, file) as load:
+        return load.wait()
+
+
 def find_saturation(
     send: Callable[[Plan], Answers],
     tell: Callable[[str], None],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, ImageEnhance, ImageOps
@@ -81,6 +83,14 @@ def pictures_in(folder: Path) -> list[Path]:
 def pictures_for(chosen: Path | None, folder: Path) -> list[Path]:
     """The pictures of the chosen folder, or else the sample ones, written into ``folder``. Raises SetupError."""
     return write_pictures(folder) if chosen is None else pictures_in(chosen)
+
+
+def first_pictures(pictures: Sequence[Path], count: int, folder: Path) -> Path:
+    """A new folder with copies of the first ``count`` of them."""
+    folder.mkdir()
+    for picture in pictures[:count]:
+        shutil.copy(picture, folder)
+    return folder
 
 
 def _opened(name: str) -> Image.Image:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -14,7 +13,6 @@ from benchmarks.chaos.kinds import ABOUT, ALL, Kind, parse_kinds
 from benchmarks.chaos.page import WHAT, kind_row, to_html, to_json
 from benchmarks.chaos.record import Settings
 from benchmarks.chaos.run import measure
-from benchmarks.verdict import passed, show
 
 _DEFAULT = Settings()
 _SHORT = ("fault", "n", "noticed", "≤ 1 s", "ready", "≤ 5 s", "flying", "lost", "later", "refused", "client")
@@ -98,10 +96,7 @@ def main(
         stem = report.report_stem(WHAT, facts)
         paths = report.write(stem, to_html(run, figures, facts), to_json(run, figures, facts), out)
     command.print_table(console, _SHORT, map(kind_row, figures.rows), no_wrap=True)
-    show(console, figures.verdicts)
-    console.print(f"Report: {paths[0]}\nFigures: {paths[1]}", soft_wrap=True)
-    if not passed(figures.verdicts):
-        sys.exit(1)
+    command.finish(console, figures.verdicts, paths)
 
 
 if __name__ == "__main__":

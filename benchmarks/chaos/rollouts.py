@@ -54,15 +54,7 @@ class Rollouts:
     def begin(self, served: Served) -> subprocess.Popen[str]:
         """Begin to move the component to its second version."""
         options = ("--golden", str(self._golden), "--watch", "0s", "--report", str(self._folder / "rollouts"))
-        return subprocess.Popen(
-            self._command(served, "rollout", COMPONENT, str(self.other), *options),
-            cwd=ROOT,
-            env=served.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        return self._started(served, "rollout", COMPONENT, str(self.other), *options)
 
     def wait_for(self, step: str, process: subprocess.Popen[str]) -> str:
         """Wait until a step, or a later one, has begun; gives the one that has, empty if the rollout has ended."""
@@ -81,8 +73,7 @@ class Rollouts:
         except subprocess.TimeoutExpired:
             process.terminate()
             said, _ = process.communicate()
-        lines = [line.strip() for line in said.splitlines() if line.strip()]
-        return process.returncode, (lines or [""])[-1][:_SAID_LENGTH]
+        return process.returncode, _last(said)
 
     def put_back(self, served: Served) -> str:
         """See to it that the first version answers; what could not be done for it, empty if all was."""
@@ -117,26 +108,34 @@ class Rollouts:
         return f"trident rollback: {said}" if code else ""
 
     def _run(self, served: Served, *words: str) -> tuple[int, str]:
-        try:
-            done = subprocess.run(
-                self._command(served, *words),
-                cwd=ROOT,
-                env=served.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                check=False,
-                timeout=_CALL_S,
-            )
-        except subprocess.TimeoutExpired:
-            return _INTERRUPTED, f"no end within {_CALL_S:.0f} s"
-        lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
-        return done.returncode, (lines or [""])[-1][:_SAID_LENGTH]
+        with self._started(served, *words) as process:
+            try:
+                said, _ = process.communicate(timeout=_CALL_S)
+            except BaseException as error:  # Ctrl-C, too, leaves no command behind
+                process.kill()
+                if not isinstance(error, subprocess.TimeoutExpired):
+                    raise
+                return _INTERRUPTED, f"no end within {_CALL_S:.0f} s"
+        return process.returncode, _last(said)
+
+    def _started(self, served: Served, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self._command(served, *words),
+            cwd=ROOT,
+            env=served.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
     def _command(self, served: Served, *words: str) -> list[str]:
-        server = ("--url", served.url, "--admin-key-file", str(served.key))
-        return [
-            *(sys.executable, "-m", "trident", *words, *server),
-            *("--model-repository", str(self._repository.path)),
-        ]
+        server = ("--url", served.url, "--admin-key-file", str(served.key_file))
+        where = ("--model-repository", str(self._repository.path))
+        return [sys.executable, "-m", "trident", *words, *server, *where]
+
+
+def _last(said: str) -> str:
+    """The last line of what a command said."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return (lines or [""])[-1][:_SAID_LENGTH]

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import random
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import psutil  # type: ignore[import-untyped]
 
-from benchmarks.answers import Answers
 from benchmarks.chaos.accounting import Expected
 from benchmarks.chaos.callers import Callers
 from benchmarks.chaos.course import AFTER_S, Course
@@ -26,10 +25,10 @@ from benchmarks.chaos.serving import Served, cleared
 from benchmarks.chaos.shared_memory import SharedMemory, in_private, why_not_private
 from benchmarks.chaos.starving import Starving
 from benchmarks.chaos.watch import Watch
-from benchmarks.load import LONGEST_S, Load, Plan, find_saturation
+from benchmarks.load import LONGEST_S, Load, Plan, find_saturation, send_all
 from benchmarks.peers.processes import Family
 from benchmarks.peers.same import ask_all
-from benchmarks.pictures import pictures_for
+from benchmarks.pictures import first_pictures, pictures_for
 from benchmarks.swaps.repository import copy_repository
 from trident.errors import SetupError, TridentError
 from trident.provenance import Provenance
@@ -79,7 +78,7 @@ def _measure(settings: Settings, folder: Path, family: Family, tell: Callable[[s
             raise SetupError("none of the kinds of faults that are asked for can be done here")
         rollouts = None
         if Kind.ROLLOUT in kinds:
-            rollouts = Rollouts(repository, _few(pictures, folder / "golden"), folder)
+            rollouts = Rollouts(repository, first_pictures(pictures, _ROLLED_WITH, folder / "golden"), folder)
         served = stack.enter_context(Served(repository.path, folder, in_private() if private else ()))
         shared = stack.enter_context(SharedMemory(served.pid if private else None))
         watch = stack.enter_context(Watch(served, shared))
@@ -102,7 +101,16 @@ def _measure(settings: Settings, folder: Path, family: Family, tell: Callable[[s
             chance=random.Random(settings.seed),  # noqa: S311 - no secret
         )
         other = {} if rollouts is None else {COMPONENT: rollouts.other_provenance()}
-        saturated = _saturated(served.url, pictures, settings, folder, tell)
+        saturated = None
+        if settings.rate is None:
+            saturated = find_saturation(
+                partial(send_all, served.url, pictures, folder / "closed.jsonl"),
+                tell,
+                seconds=settings.saturation_s,
+                callers=_WORKERS,
+                seed=settings.seed,
+                warm_s=_WARM_S,
+            )
         rate = settings.rate if settings.rate is not None else SHARE * (saturated or 0.0)
         run = Run(
             settings=settings,
@@ -208,7 +216,7 @@ def _stop(run: Run, served: Served, watch: Watch, shared: SharedMemory, family: 
         *_living(family),
         *shared.files(names),
         *(str(folder.name) for folder in served.temporary.glob("trident-*")),
-        *(["the admin key"] if served.key.exists() else []),
+        *(["the admin key"] if served.key_file.exists() else []),
     )
 
 
@@ -243,26 +251,3 @@ def _starving(kinds: Sequence[Kind], left_out: dict[Kind, str], stack: ExitStack
     except (SetupError, OSError) as error:
         left_out[Kind.OUT_OF_MEMORY] = str(error)
         return None
-
-
-def _few(pictures: Sequence[Path], folder: Path) -> Path:
-    folder.mkdir()
-    for picture in pictures[:_ROLLED_WITH]:
-        shutil.copy(picture, folder)
-    return folder
-
-
-def _saturated(
-    url: str, pictures: Sequence[Path], settings: Settings, folder: Path, tell: Callable[[str], None]
-) -> float | None:
-    """Answers a second when there is always a request waiting; None where the rate is given, and none is measured."""
-
-    def send(plan: Plan) -> Answers:
-        with Load(url, pictures, plan, folder / "closed.jsonl") as load:
-            return load.wait()
-
-    if settings.rate is not None:
-        return None
-    return find_saturation(
-        send, tell, seconds=settings.saturation_s, callers=_WORKERS, seed=settings.seed, warm_s=_WARM_S
-    )

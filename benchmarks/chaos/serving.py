@@ -1,156 +1,37 @@
-"""``trident serve`` as a process of its own, as its users run it: what it says of itself, and what belongs to it."""
+"""A server that faults are done to: which processes belong to it, and what it leaves behind."""
 
 from __future__ import annotations
 
 import contextlib
-import http.client
-import json
-import os
 import re
-import subprocess
-import sys
-import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
 
 import psutil  # type: ignore[import-untyped]
 
-from benchmarks.circumstances import ROOT
-from benchmarks.peers.processes import end_with_parent
-from benchmarks.served import empty_gallery
-from trident.entities.gallery import URL_VARIABLE
-from trident.errors import SetupError
-from trident.launcher import ports
+from benchmarks.trident_process import TEMPORARY, TridentProcess
 from trident.supervisor import leftovers, processes
 
-_HOST = "127.0.0.1"
-_READY = "/v2/health/ready"
-_START_S, _STOP_S = 300.0, 90.0
-_ANSWER_S = 2.0
-_LOOK_S = 0.1
-_GRACE_S = 5
-_LOG_LENGTH = 1500
 _TRITON = "tritonserver"
-_TEMPORARY = "tmp"
 _NAME = re.compile(r"shm-region-prefix-name=([^\s,]+)")
 
 Instances = Counter[tuple[str, int]]
 """How many processes each version of each model has."""
 
 
-class Served:
-    """A server that is started when it is entered, and stopped when it is left.
+class Served(TridentProcess):
+    """A server whose processes are told apart.
 
     Args:
         repository: What it serves.
-        folder: For its gallery, state, temporary files, key and log.
+        folder: As ``TridentProcess`` takes it.
         before: Words in front of its command.
     """
 
     def __init__(self, repository: Path, folder: Path, before: Sequence[str] = ()) -> None:
-        self.repository = repository.resolve()
-        self.key = folder / "key"
-        self.log = folder / "server.log"
-        self.temporary = folder / _TEMPORARY
-        self.temporary.mkdir()
-        self.environment: Mapping[str, str] = {
-            **os.environ,
-            URL_VARIABLE: empty_gallery(folder),
-            "XDG_STATE_HOME": str(folder / "state"),
-            "TMPDIR": str(self.temporary),
-        }
-        found = ports.resolve(_HOST, {"grpc": 0, "metrics": 0, "health": 0})
-        self.url = f"{_HOST}:{found['grpc']}"
-        self._health_port = found["health"]
-        listening = [text for name, port in found.items() for text in (f"--{name}-port", str(port))]
         # Unverified: somebody's own networks, which have no record of an export, are served too.
-        self.options = [*listening, "--unverified", "--grace", str(_GRACE_S)]
-        self._before = tuple(before)
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        where = ("--model-repository", str(self.repository), "--admin-key-file", str(self.key))
-        with self.log.open("wb") as sink:
-            self._process = subprocess.Popen(
-                [*self._before, sys.executable, "-m", "trident", "serve", *self.options, *where],
-                cwd=ROOT,
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for us: we stop it in order
-                preexec_fn=end_with_parent,  # noqa: PLW1509 - one system call
-            )
-        try:
-            self._await_ready()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    @property
-    def pid(self) -> int:
-        """The launcher's process."""
-        if self._process is None:
-            raise RuntimeError("the server has not been started: use `with`")
-        return self._process.pid
-
-    @property
-    def running(self) -> bool:
-        """Whether the launcher is there."""
-        return self._process is not None and self._process.poll() is None
-
-    def stop(self) -> int:
-        """Ask it to end, and kill it if it does not; its exit code. Harmless when it has ended."""
-        process = self._process
-        if process is None:
-            return 0
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(_STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-        return process.wait()
-
-    def said(self) -> str:
-        """The end of what it wrote, in one line."""
-        return " ".join(self.log.read_text(encoding="utf-8", errors="replace")[-_LOG_LENGTH:].split())
-
-    def get(self, path: str) -> tuple[int, Any]:
-        """Status and body of an answer of its health endpoint. Raises OSError or ValueError if there is none."""
-        connection = http.client.HTTPConnection(_HOST, self._health_port, timeout=_ANSWER_S)
-        try:
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            return answer.status, json.loads(answer.read())
-        except http.client.HTTPException as error:
-            raise OSError(str(error)) from error
-        finally:
-            connection.close()
-
-    def ready(self) -> tuple[bool, str]:
-        """Whether it says that it is ready, and why not."""
-        try:
-            status, body = self.get(_READY)
-        except (OSError, ValueError) as error:
-            return False, f"no answer: {error!r}"
-        return status == http.HTTPStatus.OK, str(body.get("error", ""))
-
-    def status(self) -> dict[str, Any]:
-        """All that it says of itself. Raises SetupError if it says nothing."""
-        try:
-            return dict(self.get("/status")[1])
-        except (OSError, ValueError) as error:
-            raise SetupError(f"the launcher's health endpoint gives no status: {error!r}") from error
+        super().__init__(repository, folder, options=["--unverified"], before=before)
 
     def instances(self) -> Instances:
         """Its processes of the Python backend, by version. Raises SetupError if it says nothing."""
@@ -177,15 +58,6 @@ class Served:
         except psutil.Error:
             return []
 
-    def _await_ready(self) -> None:
-        deadline = time.monotonic() + _START_S
-        while not self.ready()[0]:
-            if not self.running:
-                raise SetupError(f"the server ended before it was ready; it said: {self.said()}")
-            if time.monotonic() > deadline:
-                raise SetupError(f"the server was not ready within {_START_S:.0f} seconds; it said: {self.said()}")
-            time.sleep(_LOOK_S)
-
 
 def run_folders(temporary: Path) -> list[Path]:
     """The folders of servers, each of its server's name, that lie in what they were given for temporary files."""
@@ -204,7 +76,7 @@ def cleared(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        for path in run_folders(folder / _TEMPORARY):
+        for path in run_folders(folder / TEMPORARY):
             leftovers.clear(path.name)
 
 

@@ -65,11 +65,11 @@ def main(
         )
         run = measure(settings, command.teller(console))
         compared = work_out(run)
-        as_html, as_json = report.write(
+        paths = report.write(
             report.report_stem("floor", facts), to_html(run, compared, facts), to_json(run, compared, facts), out
         )
     show(console, run, compared)
-    console.print(f"Report: {as_html}\nFigures: {as_json}", soft_wrap=True)
+    command.tell_report(console, paths)
     if not passed(verdicts(run)):
         sys.exit(1)
 

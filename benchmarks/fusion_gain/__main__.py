@@ -78,9 +78,9 @@ def main(
                 address, pictures, settings, lambda line: console.print(f"{escape(line)}…", soft_wrap=True)
             )
         page, content = to_html(figures, settings, facts, server), to_json(figures, settings, facts, server)
-        as_html, as_json = report.write(report.report_stem(WHAT, facts), page, content, out)
+        paths = report.write(report.report_stem(WHAT, facts), page, content, out)
     show(console, figures)
-    console.print(f"Report: {as_html}\nFigures: {as_json}", soft_wrap=True)
+    command.tell_report(console, paths)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -10,8 +9,7 @@ from rich.console import Console
 
 from benchmarks import command, report
 from benchmarks.latency_curve.page import WHAT, row, to_html, to_json, verdicts
-from benchmarks.latency_curve.run import LEVELS, Run, Settings, measure
-from benchmarks.verdict import passed, show
+from benchmarks.latency_curve.run import LEVELS, Settings, measure
 
 _DEFAULT = Settings()
 _SHORT_HEADINGS = ("%", "offered", "answered", "n", "p50", "p90", "p95", "by pass", "p99 ms", "failed", "late ms", "")
@@ -99,16 +97,8 @@ def main(
         )
         run = measure(settings, command.teller(console))
         paths = report.write(report.report_stem(WHAT, facts), to_html(run, facts), to_json(run, facts), out)
-    _show(console, run)
-    console.print(f"Report: {paths[0]}\nFigures: {paths[1]}", soft_wrap=True)
-    if not passed(verdicts(run)):
-        sys.exit(1)
-
-
-def _show(console: Console, run: Run) -> None:
-    """The table, and what it comes to."""
     command.print_table(console, _SHORT_HEADINGS, map(row, run.steps), left=0, overflow="fold")
-    show(console, verdicts(run))
+    command.finish(console, verdicts(run), paths)
 
 
 if __name__ == "__main__":

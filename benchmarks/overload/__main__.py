@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -11,7 +10,6 @@ from rich.console import Console
 from benchmarks import command, report
 from benchmarks.overload.page import HEADINGS, WHAT, row, to_html, to_json, verdicts
 from benchmarks.overload.run import Settings, measure
-from benchmarks.verdict import passed, show
 
 _DEFAULT = Settings()
 
@@ -66,11 +64,7 @@ def main(
         run = measure(settings, command.teller(console))
         paths = report.write(report.report_stem(WHAT, facts), to_html(run, facts), to_json(run, facts), out)
     command.print_table(console, HEADINGS, [row(one) for one in (*run.phases, run.after)], overflow="fold")
-    found = verdicts(run)
-    show(console, found)
-    console.print(f"Report: {paths[0]}\nFigures: {paths[1]}", soft_wrap=True)
-    if not passed(found):
-        sys.exit(1)
+    command.finish(console, verdicts(run), paths)
 
 
 if __name__ == "__main__":

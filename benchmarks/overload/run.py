@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks import report
 from benchmarks.answers import Answers
-from benchmarks.load import Load, Plan, find_saturation
+from benchmarks.load import Load, Plan, find_saturation, send_all
 from benchmarks.overload.phases import Disconnect, Phase, phase_of
 from benchmarks.pictures import pictures_for
 from benchmarks.ranges import check_range
@@ -196,8 +196,7 @@ class _Loads:
         )
 
     def _answers(self, plan: Plan, name: str) -> Answers:
-        with Load(self.url, self.pictures, plan, self.folder / f"{name}.jsonl") as load:
-            return load.wait()
+        return send_all(self.url, self.pictures, self.folder / f"{name}.jsonl", plan)
 
     def _metrics(self) -> _Metrics:
         lines = fetch(f"http://127.0.0.1:{self.metrics_port}/metrics", _METRICS_WITHIN_S).splitlines()

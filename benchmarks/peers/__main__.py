@@ -68,13 +68,13 @@ def main(
         run = measure(settings, subjects, tell)
         run.refused = {**refused, **run.refused}
         figures = work_out(run)
-        as_html, as_json = report.write(
+        paths = report.write(
             report.report_stem(WHAT, facts), to_html(run, figures, facts), to_json(run, figures, facts), out
         )
     show(console, figures)
     for sentence in sentences(run, figures):
         tell(sentence)
-    tell(f"Report: {as_html}\nFigures: {as_json}")
+    command.tell_report(console, paths)
     if run.refused or run.broken_off is not None or not passed(verdicts(figures)):
         sys.exit(1)
 

@@ -14,7 +14,7 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 
 from benchmarks.answers import Answer, Answers
-from benchmarks.load import Load, Plan, saturated_rate
+from benchmarks.load import Plan, saturated_rate, send_all
 from benchmarks.peers.processes import Family
 from benchmarks.peers.same import ask_all, check_same
 from benchmarks.peers.serving import Running, Subject
@@ -197,8 +197,7 @@ def _visit(
 
 def _phase(running: Running, pictures: Sequence[Path], plan: Plan, file: Path) -> Phase:
     clock = _Clock(running.family)
-    with Load(running.url, pictures, plan, file) as load:
-        answers = load.wait()
+    answers = send_all(running.url, pictures, file, plan)
     return Phase(answers.records, *clock.since())
 
 

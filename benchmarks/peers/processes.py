@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import subprocess
 import time
 from types import TracebackType
 from typing import Self
@@ -27,6 +28,17 @@ def adopt_orphans(*, adopt: bool = True) -> None:
 def end_with_parent() -> None:
     """As a new process's ``preexec_fn``: be asked to stop (SIGTERM) when the one that starts it has ended, however."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+def stop(process: subprocess.Popen[bytes], within_s: float) -> int:
+    """Ask a process to end, and kill it if it does not in so many seconds; its exit code, negative for a signal."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    return process.wait()
 
 
 class Family:

@@ -19,7 +19,7 @@ from typing import Protocol as Interface
 from benchmarks.circumstances import ROOT
 from benchmarks.peers.environments import Environment
 from benchmarks.peers.peer import PORTS, Peer, Protocol
-from benchmarks.peers.processes import Family
+from benchmarks.peers.processes import Family, stop
 from benchmarks.peers.same import ask
 from trident.background import SERVER_VARIABLES
 from trident.entities.gallery import URL_VARIABLE
@@ -194,7 +194,7 @@ class _Started:
             _answered(url, form, picture, process, self.log)
             yield url, time.monotonic() - begun
         finally:
-            _stop(process)
+            stop(process, _STOP_S)
 
 
 def _free_ports() -> dict[str, int]:
@@ -239,14 +239,3 @@ def _said(log: Path) -> str:
     text = log.read_text(encoding="utf-8", errors="replace")
     errors = _ERROR.findall(text)
     return " ".join((errors[-1] if errors else text).split())[-_LOG_LENGTH:]
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask it to end, and kill it if it does not."""
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()

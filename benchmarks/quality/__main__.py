@@ -106,7 +106,7 @@ def main(
         measured = Measured(columns, skipped, settings)
         _show(console, measured)
         parts = report.parts_of(columns)
-        as_html, as_json = common.write(
+        paths = common.write(
             common.report_stem(report.WHAT, facts),
             report.to_html(measured, facts, parts),
             report.to_json(measured, facts, parts),
@@ -114,7 +114,7 @@ def main(
         )
     except (ClientError, InferenceServerException, TridentError) as error:
         raise click.ClickException(str(error)) from error
-    console.print(f"Report: {as_html}\nFigures: {as_json}", soft_wrap=True)
+    command.tell_report(console, paths)
     if measured.missed and floors:
         console.print(f"Floors missed: {', '.join(measured.missed)}.", style="bold red")
         sys.exit(1)

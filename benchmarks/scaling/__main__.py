@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -21,7 +20,6 @@ from benchmarks.scaling.page import (
 )
 from benchmarks.scaling.run import Settings, measure
 from benchmarks.scaling.setups import Setup, parse_setup
-from benchmarks.verdict import passed, show
 from trident.errors import SetupError
 
 _DEFAULT = Settings()
@@ -129,11 +127,9 @@ def main(
         run = measure(settings, command.teller(console))
         figures = work_out(run)
         stem = report.report_stem(WHAT, facts)
-        as_html, as_json = report.write(stem, to_html(run, figures, facts), to_json(run, figures, facts), out)
+        paths = report.write(stem, to_html(run, figures, facts), to_json(run, figures, facts), out)
     _show(console, figures)
-    console.print(f"Report: {as_html}\nFigures: {as_json}", soft_wrap=True)
-    if not passed(figures.verdicts):
-        sys.exit(1)
+    command.finish(console, figures.verdicts, paths)
 
 
 def _show(console: Console, figures: Figures) -> None:
@@ -147,7 +143,6 @@ def _show(console: Console, figures: Figures) -> None:
             console.print(escape(sentence))
     for line in figures.growths:
         console.print(escape(line.sentence()))
-    show(console, figures.verdicts)
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ def main(
         stem = report.report_stem(WHAT, facts)
         paths = report.write(stem, to_html(run, figures, facts), to_json(run, figures, facts), out)
     show(console, figures)
-    console.print(f"Report: {paths[0]}\nFigures: {paths[1]}", soft_wrap=True)
+    command.tell_report(console, paths)
     sys.exit(exit_code(run, figures))
 
 

@@ -5,22 +5,22 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks import report
-from benchmarks.answers import Answers
-from benchmarks.load import LONGEST_S, Load, Plan, find_saturation
+from benchmarks.load import LONGEST_S, Plan, find_saturation, send_all
 from benchmarks.soak.account import Account
 from benchmarks.soak.callers import Mix
 from benchmarks.soak.feed import Feed
 from benchmarks.soak.guest import Changes, Guest
 from benchmarks.soak.pictures import ENROLLED, bad_pictures, good_pictures, write_samples
-from benchmarks.soak.serve import Served
 from benchmarks.soak.settings import Settings
 from benchmarks.soak.weights import Look, Weigher
+from benchmarks.trident_process import TridentProcess
 from trident.errors import SetupError, TridentError
 from trident.supervisor.leftovers import shared_memory_files, stub_processes
 
@@ -100,11 +100,20 @@ def measure(settings: Settings, tell: Callable[[str], None]) -> Run:
         home = folder / "server"
         home.mkdir()
         begun = time.monotonic()
-        served = stack.enter_context(Served(settings.repository, home))
+        served = stack.enter_context(TridentProcess(settings.repository, home))
         tell(f"Triton answers after {time.monotonic() - begun:.1f} s.")
-        about = report.served_by(served.grpc_url, served.key_file)
+        about = report.served_by(served.url, served.key_file)
         guest = _guest(served, samples) if settings.gallery_s else None
-        saturated = _saturated(served.grpc_url, good, settings, folder, tell)
+        saturated = None
+        if settings.rate is None:
+            saturated = find_saturation(
+                partial(send_all, served.url, good, folder / "closed.jsonl"),
+                tell,
+                seconds=settings.saturation_s,
+                callers=settings.callers,
+                seed=settings.seed,
+                warm_s=_WARM_S,
+            )
         rate = settings.rate if settings.rate is not None else settings.share * (saturated or 0.0)
         tell(f"{rate:.2f} requests a second, for {settings.seconds / 60:.1f} minutes; Ctrl-C ends it, with a report.")
         soak = _Soak(settings, served, Weigher(served.pid, settings.repository, served.folders), guest, tell)
@@ -137,7 +146,7 @@ def measure(settings: Settings, tell: Callable[[str], None]) -> Run:
     )
 
 
-def _end(served: Served) -> int | None:
+def _end(served: TridentProcess) -> int:
     """Stop the server; an impatient Ctrl-C hurries it, and takes nothing from the report."""
     try:
         return served.stop()
@@ -156,25 +165,9 @@ def _left_behind(names: Sequence[str], within_s: float) -> tuple[str, ...]:
         time.sleep(_LOOK_S)
 
 
-def _guest(served: Served, samples: Sequence[Path]) -> Guest:
+def _guest(served: TridentProcess, samples: Sequence[Path]) -> Guest:
     (photo,) = (path for path in samples if path.name == ENROLLED)
-    return Guest.seen(served.grpc_url, served.gallery_url, photo)
-
-
-def _saturated(
-    url: str, pictures: Sequence[Path], settings: Settings, folder: Path, tell: Callable[[str], None]
-) -> float | None:
-    """Requests a second that the server answers when there is always one waiting; None where the rate is given."""
-
-    def send(plan: Plan) -> Answers:
-        with Load(url, pictures, plan, folder / "closed.jsonl") as load:
-            return load.wait()
-
-    if settings.rate is not None:
-        return None
-    return find_saturation(
-        send, tell, seconds=settings.saturation_s, callers=settings.callers, seed=settings.seed, warm_s=_WARM_S
-    )
+    return Guest.seen(served.url, served.gallery_url, photo)
 
 
 @dataclass(slots=True)
@@ -182,7 +175,7 @@ class _Soak:
     """The load, and what was seen so far."""
 
     settings: Settings
-    served: Served
+    served: TridentProcess
     weigher: Weigher
     guest: Guest | None
     tell: Callable[[str], None]
@@ -227,7 +220,7 @@ class _Soak:
                     most_in_flight=_MOST_IN_FLIGHT,
                 )
                 number += 1
-                with Feed(self.served.grpc_url, good, bad, plan, mix, log=log) as feed:
+                with Feed(self.served.url, good, bad, plan, mix, log=log) as feed:
                     try:
                         self._watch(feed)
                     finally:  # also when something ends the watching: what is in flight is accounted for
@@ -259,7 +252,8 @@ class _Soak:
         self.looks.append(look)
         now = time.monotonic()
         self._look_at = now + max(self.settings.between_looks_s, look.cost_s / MOST_SHARE)
-        self.status = self.served.status() or self.status
+        with suppress(SetupError):  # it goes on as it was told last
+            self.status = self.served.status()
         if now >= self._tell_at:
             self._tell_at += self.settings.seconds / _TOLD_EVERY
             self._tell_how_it_goes(look)

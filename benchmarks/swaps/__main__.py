@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 from rich.console import Console
 
-from benchmarks import command, report, verdict
-from benchmarks.swaps.figures import Figures, group_row, work_out
+from benchmarks import command, report
+from benchmarks.swaps.figures import group_row, work_out
 from benchmarks.swaps.page import WHAT, to_html, to_json
 from benchmarks.swaps.repository import ORDER
-from benchmarks.swaps.run import Run, Settings, measure
+from benchmarks.swaps.run import Settings, measure
 
 _DEFAULT = Settings()
 
@@ -68,20 +67,12 @@ def main(
         run = measure(settings, command.teller(console))
         figures = work_out(run)
         stem = report.report_stem(WHAT, facts)
-        as_html, as_json = report.write(stem, to_html(run, figures, facts), to_json(run, figures, facts), out)
-    show(console, run, figures)
-    console.print(f"Report: {as_html}\nFigures: {as_json}", soft_wrap=True)
-    if not figures.passed:
-        sys.exit(1)
-
-
-def show(console: Console, run: Run, figures: Figures) -> None:
-    """The figures as a table, and what they come to."""
+        paths = report.write(stem, to_html(run, figures, facts), to_json(run, figures, facts), out)
     headings = ("ms, in flight during", "swaps", "s", "requests", "p50", "p95", "p99", "worst", "×p99", "95 %")
     cells = [group_row(group) for group in (figures.steady, *figures.components, *figures.phases)]
     # Without the medians' ratio, for which there is no room.
     command.print_table(console, headings, [(*row[:8], *row[9:]) for row in cells], no_wrap=True)
-    verdict.show(console, figures.verdicts)
+    command.finish(console, figures.verdicts, paths)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from benchmarks.answers import Answers
-from benchmarks.load import LONGEST_S, Load, Plan, find_saturation
-from benchmarks.pictures import write_pictures
+from benchmarks.load import LONGEST_S, Load, Plan, find_saturation, send_all
+from benchmarks.pictures import first_pictures, write_pictures
 from benchmarks.served import empty_gallery, own_server
 from benchmarks.swaps.repository import ORDER, copy_repository, digests_on_disk, origins, second_versions
 from benchmarks.swaps.resources import Sample, Scale
@@ -33,6 +34,8 @@ WORKERS = 8
 _WARM_S = 3.0
 _LEAD_SHARE, _LEAD_S = 0.05, 60.0
 _LOOK_S = 0.5
+_ROLLED_WITH = 2
+"""The shadow rests between its calls, so that sixteen pictures would make hours of a run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,7 @@ def _measure(settings: Settings, folder: Path, tell: Callable[[str], None]) -> R
     digests = digests_on_disk(repository)
     photos = folder / "pictures"
     pictures = write_pictures(photos, other_sizes=False)  # the shadow asks each of them in every swap
-    golden = settings.golden or _few(pictures, folder / "golden")
+    golden = settings.golden or first_pictures(pictures, _ROLLED_WITH, folder / "golden")
     begun = time.monotonic()
     server = own_server(folder, repository.path)
     with server, TritonServing(server.grpc_url) as serving:
@@ -169,23 +172,11 @@ def _measure(settings: Settings, folder: Path, tell: Callable[[str], None]) -> R
     )
 
 
-def _few(pictures: Sequence[Path], folder: Path) -> Path:
-    """A folder with the first two. The shadow rests between its calls, so that sixteen would make hours of a run."""
-    folder.mkdir()
-    for picture in pictures[:2]:
-        (folder / picture.name).write_bytes(picture.read_bytes())
-    return folder
-
-
 def _saturated(
     url: str, pictures: Sequence[Path], settings: Settings, folder: Path, tell: Callable[[str], None]
 ) -> float | None:
     """Requests a second that the server answers when there is always one waiting. Warms it up in any case."""
-
-    def send(plan: Plan) -> Answers:
-        with Load(url, pictures, plan, folder / "closed.jsonl") as load:
-            return load.wait()
-
+    send = partial(send_all, url, pictures, folder / "closed.jsonl")
     if settings.rate is not None:
         send(Plan(seconds=2 * _WARM_S, workers=WORKERS, seed=settings.seed))
         return None

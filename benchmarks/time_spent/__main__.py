@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -22,7 +21,7 @@ from benchmarks.time_spent.page import (
     twin_row,
 )
 from benchmarks.time_spent.run import Settings, measure
-from benchmarks.verdict import Verdict, passed, show
+from benchmarks.verdict import Verdict
 
 _DEFAULT = Settings()
 
@@ -69,7 +68,7 @@ def main(
         run = measure(settings, command.teller(console))
         figures = work_out(run)
         stem = report.report_stem(WHAT, facts)
-        as_html, as_json = report.write(stem, to_html(run, figures, facts), to_json(run, figures, facts), out)
+        paths = report.write(stem, to_html(run, figures, facts), to_json(run, figures, facts), out)
     real = figures.servers[0]
     command.print_table(console, account_headings(real.loads), account_rows(real.loads))
     command.print_table(console, TWIN_HEADINGS, [twin_row(server) for server in figures.servers])
@@ -79,10 +78,7 @@ def main(
     everything = Verdict(
         True, f"all {len(figures.verdicts)} checks of counts and sums, and of statistics against traces"
     )
-    show(console, bad or [everything])
-    console.print(f"Report: {as_html}\nFigures: {as_json}", soft_wrap=True)
-    if not passed(figures.verdicts):
-        sys.exit(1)
+    command.finish(console, bad or [everything], paths)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from benchmarks.chaos.serving import has_ended
+from benchmarks.trident_process import TEMPORARY
 from tests.asking import eventually
 from tests.tiny_trident import write_repository
 from trident.contract import COMPONENTS
@@ -110,7 +111,7 @@ def test_one_that_is_ended_from_outside_leaves_no_server(tmp_path: Path, number:
         while "requests a second" not in (line := process.stdout.readline()):
             assert line
         family = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
-        names = [folder.name for folder in temporary.glob("trident-chaos-*/tmp/trident-*/trident-*")]
+        names = [folder.name for folder in temporary.glob(f"trident-chaos-*/{TEMPORARY}/trident-*/trident-*")]
         assert len(family) > len(COMPONENTS)
         assert len(names) == 1
         process.send_signal(number)

@@ -11,17 +11,14 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.asking import eventually
-from tests.live.test_revival import PATIENCE_S, SLOW, SLOW_CONFIG, Served
+from tests.serving import PATIENCE_S, Served, write_slow
 from trident_client.exposed import fetch
 
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
     """A server of one model, which is loaded within a second or two."""
-    folder = tmp_path / "models" / "slow" / "1"
-    folder.mkdir(parents=True)
-    (folder / "model.py").write_text(SLOW)
-    (folder.parent / "config.pbtxt").write_text(SLOW_CONFIG)
+    write_slow(tmp_path / "models")
     served = Served(tmp_path / "models", tmp_path, "--model=slow", "--notice=0")
     try:
         yield served

@@ -151,7 +151,7 @@ def test_one_that_does_not_end_is_ended(rollouts: Calls, monkeypatch: pytest.Mon
 
 
 def test_the_commands_name_the_server_its_key_and_the_copy(disk: Disk, monkeypatch: pytest.MonkeyPatch):
-    served: Any = SimpleNamespace(url="127.0.0.1:7", key=Path("the-key"))
+    served: Any = SimpleNamespace(url="127.0.0.1:7", key_file=Path("the-key"))
     command = Calls(disk, monkeypatch)._command(served, "retire", COMPONENT)
     assert command[1:5] == ["-m", "trident", "retire", COMPONENT]
     assert command[5:] == ["--url", "127.0.0.1:7", "--admin-key-file", "the-key", "--model-repository", str(disk.path)]

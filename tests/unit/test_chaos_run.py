@@ -18,6 +18,7 @@ from benchmarks.answers import Answers
 from benchmarks.chaos import run as module
 from benchmarks.chaos.kinds import Kind
 from benchmarks.chaos.record import BY_HAND, Run, Settings
+from benchmarks.trident_process import TEMPORARY
 from trident.errors import SetupError
 from trident.supervisor.leftovers import SHARED_MEMORY
 
@@ -120,7 +121,7 @@ def test_from_when_on_nothing_need_be_sent_is_before_the_client_is_waited_for() 
 def test_nor_does_it_from_the_servers_end(tmp_path: Path) -> None:
     run = fresh()
     server = Impatient(0)
-    server.name, server.temporary, server.key = (lambda: None), tmp_path, tmp_path / "key"
+    server.name, server.temporary, server.key_file = (lambda: None), tmp_path, tmp_path / "key"
     watch, shared = SimpleNamespace(names=[]), SimpleNamespace(files=lambda names: [])
     module._stop(run, server, watch, shared, SimpleNamespace(members=list))
     assert server.stopped == 2
@@ -137,7 +138,7 @@ def test_what_a_killed_server_left_in_shared_memory_is_cleared_away(
 
     def measured(settings: Settings, folder: Path, *_: object) -> str:
         folders.append(folder)
-        (folder / "tmp" / "trident-0" / name).mkdir(parents=True)
+        (folder / TEMPORARY / "trident-0" / name).mkdir(parents=True)
         left.touch()
         others.touch()
         if error is not None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.fake_triton import FakeTriton
+from tests.quiet_display import Quiet
 from tests.tiny_trident import write_network, write_repository
 from trident.contract import CANDIDATE, COMPONENTS, ENSEMBLE
 from trident.errors import SetupError
@@ -38,31 +39,6 @@ WAY_BACK = "way back"
 
 class Killed(BaseException):
     """SIGKILL: nothing runs any more."""
-
-
-class Quiet:
-    """A display that keeps what it was told."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def head(self, sentence: str) -> None:
-        self.said.append(sentence)
-
-    def begin(self, step: str, about: str) -> None:
-        pass
-
-    def advance(self, done: int, total: int) -> None:
-        pass
-
-    def end(self, step: str, passed: Passed | None, seconds: float) -> None:
-        self.said.append(f"{step}: {passed.sentence if passed else 'left out'}")
-
-    def fail(self, step: str, sentence: str, seconds: float) -> None:
-        self.said.append(f"{step} failed: {sentence}")
-
-    def tell(self, sentence: str) -> None:
-        self.said.append(sentence)
 
 
 @dataclass

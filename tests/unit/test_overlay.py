@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from google.protobuf.json_format import MessageToDict
 
+from tests.bare_repository import write_bare
 from trident import onnx_backend
 from trident.contract import MODELS, NETWORKS
 from trident.errors import SetupError
-from trident.layout import DEFAULT_REPOSITORY, MODEL_FILE
-from trident.model_config import CONFIG_NAME, parse_config, read_config, read_repository, served_versions
+from trident.model_config import CONFIG_NAME, parse_config, read_config, read_repository
 from trident.overlay import main, merged, overlaid, write_copy
 from trident.pbtxt import with_pins, with_served_versions
 from trident.rollout.consistency import repository_problems
@@ -35,15 +34,7 @@ BASE = parse_config(
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """The project's repository with an empty file for each network, so that nothing has to be exported."""
-    folder = tmp_path / "repository"
-    shutil.copytree(DEFAULT_REPOSITORY, folder, ignore=shutil.ignore_patterns("*.onnx", "model.json", "__pycache__"))
-    for name, config in read_repository(folder).items():
-        for version in served_versions(config):
-            (folder / name / str(version)).mkdir(exist_ok=True)
-            if name in NETWORKS:
-                (folder / name / str(version) / MODEL_FILE).touch()
-    return folder
+    return write_bare(tmp_path / "repository")
 
 
 def write_overlay(folder: Path, **texts: str) -> Path:

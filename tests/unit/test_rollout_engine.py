@@ -12,6 +12,7 @@ import pytest
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from tests.fake_triton import FakeTriton
+from tests.quiet_display import Quiet
 from trident.contract import CALLED, CANDIDATE, COMPONENTS, ENSEMBLE, NETWORKS, STABLE
 from trident.errors import SetupError
 from trident.layout import DEFAULT_REPOSITORY
@@ -26,28 +27,6 @@ from trident.rollout.serving import ServerLost, analyze
 
 class Killed(BaseException):
     """SIGKILL: nothing runs any more."""
-
-
-class Quiet:
-    """A display that keeps what it was told."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def begin(self, step: str, about: str) -> None:
-        pass
-
-    def advance(self, done: int, total: int) -> None:
-        pass
-
-    def end(self, step: str, passed: Passed | None, seconds: float) -> None:
-        self.said.append(f"{step}: {passed.sentence if passed else 'left out'}")
-
-    def fail(self, step: str, sentence: str, seconds: float) -> None:
-        self.said.append(f"{step} failed: {sentence}")
-
-    def tell(self, sentence: str) -> None:
-        self.said.append(sentence)
 
 
 class EasyChecks:

@@ -35,10 +35,10 @@ from benchmarks.scaling.variants import (
     read_places,
     write_variant,
 )
+from tests.bare_repository import write_bare
 from trident.contract import COMPONENTS, NETWORKS
 from trident.errors import SetupError
-from trident.layout import DEFAULT_REPOSITORY, MODEL_FILE
-from trident.model_config import parse_config, read_repository, served_versions
+from trident.model_config import parse_config
 
 
 @pytest.mark.parametrize("module", [setups, run, sizing])
@@ -279,15 +279,7 @@ def test_there_are_callers_for_every_core_and_none_too_many(setup):
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """The project's repository with an empty file for each network, so that nothing has to be exported."""
-    folder = tmp_path / "repository"
-    shutil.copytree(DEFAULT_REPOSITORY, folder, ignore=shutil.ignore_patterns("*.onnx", "model.json", "__pycache__"))
-    for name, config in read_repository(folder).items():
-        for version in served_versions(config):
-            (folder / name / str(version)).mkdir(exist_ok=True)
-            if name in NETWORKS:
-                (folder / name / str(version) / MODEL_FILE).touch()
-    return folder
+    return write_bare(tmp_path / "repository")
 
 
 def test_the_networks_that_see_the_canvas_are_the_detectors():

@@ -19,7 +19,7 @@ from trident.errors import SetupError
 class Served:
     """A server that runs, or has ended."""
 
-    grpc_url = "127.0.0.1:1"
+    url = "127.0.0.1:1"
 
     def __init__(self, *, running: bool = True) -> None:
         self.running = running
