@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -213,6 +213,26 @@ def test_going_back_is_the_last_one_first_and_unwatched(world: World) -> None:
     world.fleet().run({"classifier": 2}, Options(watch_s=5.0))
 
     assert world.watched == [("a", 5.0), ("b", 5.0), ("b", 0.0), ("a", 0.0)]
+
+
+def test_a_journal_that_cannot_be_read_any_more_keeps_no_other_server_from_going_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mount that has gone stale in the middle, say."""
+    world.failing["c"] = (engine.SHADOW,)
+    entries = Journal.entries
+
+    def stale(diary: Journal) -> Iterator[journal.Entry]:
+        if diary.file.is_relative_to(world.folder / "b") and ("c", engine.SHADOW) in world.asked:
+            raise SetupError("the journal cannot be read: Stale file handle")
+        return entries(diary)
+
+    monkeypatch.setattr(Journal, "entries", stale)
+    with pytest.raises(FleetInterrupted, match=r"c: shadow does not like it\. b: .*Stale file handle"):
+        world.fleet().run({"classifier": 2}, Options())
+
+    assert world.records("a") == [("rollout", journal.DONE), ("rollback", journal.DONE)]
+    assert world.tritons["a"].release() == OLD
 
 
 def test_a_version_of_the_same_number_that_is_another_is_refused(world: World) -> None:

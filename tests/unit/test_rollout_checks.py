@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from tests.fake_triton import FakeTriton
 from tests.tiny_trident import write_repository
 from trident.admission.gate import LATER
-from trident.contract import CANDIDATE
+from trident.contract import CANDIDATE, ENSEMBLE
 from trident.rollout import checks, control
 from trident.rollout.checks import LiveChecks
 from trident.rollout.disk import Repository
@@ -28,16 +28,17 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Asked:
-    """A server that fails at some of the candidate's pictures."""
+    """A server that fails at some of the pictures that a model is asked for."""
 
-    def __init__(self, path: Path, fails: Callable[[int], ServingError | None]) -> None:
+    def __init__(self, path: Path, fails: Callable[[int], ServingError | None], model: str = CANDIDATE) -> None:
         self.count = 0
+        self._model = model
         self._fails = fails
         self._repository = Repository(path)
         self._triton = FakeTriton(path, before_call=self._called)
 
     def _called(self, what: str) -> None:
-        if what == f"infer {CANDIDATE}":
+        if what == f"infer {self._model}":
             self.count += 1
             if (error := self._fails(self.count)) is not None:
                 raise error
@@ -47,6 +48,9 @@ class Asked:
         plan = Plan(made.id, kind, made.targets, made.before, made.after)
         control.load_beside(self._triton, self._repository, "classifier", 1, 2)
         LiveChecks(self._repository, self._triton, Options()).load_candidate(plan)
+
+    def answering(self) -> Mapping[str, int]:
+        return LiveChecks(self._repository, self._triton, Options()).answering()
 
 
 @pytest.fixture
@@ -99,3 +103,25 @@ def test_what_else_is_wrong_is_said_at_once(
         server.load_candidate()
     assert server.count == 1
     assert pauses == []
+
+
+def test_who_answers_is_asked_again_of_a_server_that_has_no_room(
+    repository: Path, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing has gone wrong then, and a way back from what has overloaded the server must not end there."""
+    monkeypatch.setattr(checks, "unsound", lambda *_, **__: "")  # this server's answers name the versions alone
+    server = Asked(repository, lambda asked: ServingError(FULL, "UNAVAILABLE") if asked < 4 else None, ENSEMBLE)
+    assert server.answering()["classifier"] == 1
+    assert (server.count, len(pauses)) == (4, 3)
+
+
+@pytest.mark.parametrize(
+    "error", [ServingError("it is broken", "INTERNAL"), ServerLost("gone", "UNAVAILABLE")], ids=str
+)
+def test_who_answers_is_asked_once_of_one_that_fails_or_is_gone(
+    repository: Path, pauses: list[float], error: ServingError
+) -> None:
+    server = Asked(repository, lambda _: error, ENSEMBLE)
+    with pytest.raises(type(error)):
+        server.answering()
+    assert (server.count, pauses) == (1, [])

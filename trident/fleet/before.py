@@ -13,7 +13,7 @@ from trident.fleet.member import Member
 from trident.fleet.plans import Move
 from trident.rollout import control, engine
 from trident.rollout.checks import LiveChecks
-from trident.rollout.engine import PREFLIGHT, Checks, Passed
+from trident.rollout.engine import GONE_WRONG, PREFLIGHT, Checks, Passed, said
 from trident.rollout.options import Options
 from trident.rollout.plan import Plan
 
@@ -88,10 +88,10 @@ def _preflight(member: Member, plan: Plan, checks: Checks, progress: Progress) -
     began = time.monotonic()
     try:
         passed = checks.preflight(plan)
-    except (TridentError, OSError, ValueError, KeyError) as exc:  # as in the engine: files may be anything
-        said = str(exc) if isinstance(exc, TridentError) else f"{type(exc).__name__} {exc}"
-        progress.fail(PREFLIGHT, f"{member.name}: {said}", time.monotonic() - began)
-        return f"{member.name}: {said}"
+    except GONE_WRONG as exc:
+        complaint = f"{member.name}: {said(exc)}"
+        progress.fail(PREFLIGHT, complaint, time.monotonic() - began)
+        return complaint
     # What it warns of is said when the server's turn comes.
     progress.end(PREFLIGHT, Passed(f"{member.name}: {passed.sentence}"), time.monotonic() - began)
     return ""

@@ -288,9 +288,7 @@ class FleetRollout:
         except engine.Interrupted as exc:
             return _Failure(f"{member.name}: {exc}", interrupted=True)
         except TridentError as exc:
-            # Whoever could not be gone on with stands where it stood.
-            left_there = member.diary.unfinished() is not None
-            return _Failure(f"{member.name}: {exc}", interrupted=left_there)
+            return _Failure(f"{member.name}: {exc}", interrupted=_may_stand_there(member))
         if outcome.outcome in (journal.DONE, journal.ABORTED):
             return None
         return _Failure(f"{member.name}: {outcome.sentence}", interrupted=False)
@@ -337,8 +335,11 @@ class FleetRollout:
         return f"{go_on}, `{self._again} --abort` takes it back"
 
     def _interrupted_by(self, sentence: str) -> FleetInterrupted:
-        left = left_by(self._members)
-        stands = "" if left is None else f" {standings(self._members, left.mark.targets)}."
+        try:
+            left = left_by(self._members)
+            stands = "" if left is None else f" {standings(self._members, left.mark.targets)}."
+        except SetupError as exc:
+            left, stands = None, f" What has become of it cannot be read: {exc}."
         return FleetInterrupted(f"{sentence.rstrip('.')}.{stands} For the fleet: {self._ways_out(left)}")
 
     def _ended(self, outcome: str, sentence: str, mark: Mark) -> FleetOutcome:
@@ -348,6 +349,14 @@ class FleetRollout:
 
 def _options_of(part: Part, gallery_url: str | None) -> Options:
     return Options.from_json(part.record.started.get("options", {}), gallery_url=gallery_url)
+
+
+def _may_stand_there(member: Member) -> bool:
+    """Whether a server that could not be gone on with stands in the middle, as far as is known."""
+    try:
+        return member.diary.unfinished() is not None
+    except SetupError:
+        return True
 
 
 def _sentences(failures: Sequence[_Failure]) -> str:

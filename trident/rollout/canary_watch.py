@@ -21,7 +21,7 @@ from trident.rollout.agreement import mean
 from trident.rollout.canary import WATCH_FILE
 from trident.rollout.canary_record import SILENT_S, Line, WatchReader
 from trident.rollout.routing import Settings
-from trident.rollout.serving import ServerLost, Serving, ServingError, analyze
+from trident.rollout.serving import ServerLost, Serving, ServingError, analyze, is_busy
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +294,7 @@ def router_failure(serving: Serving) -> str | None:
         raise
     except ServingError as exc:
         # A full queue is a busy server's answer, not a dead one's.
-        return None if exc.code in ("INVALID_ARGUMENT", "UNAVAILABLE") else f"{exc} ({exc.code})"
+        return None if exc.code == "INVALID_ARGUMENT" or is_busy(exc) else f"{exc} ({exc.code})"
     return "it took no bytes for a picture"
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Mapping
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
 
 from trident.contract import CANDIDATE, ENSEMBLE, RECOGNIZER
 from trident.entities.gallery import Gallery, Snapshot
@@ -23,7 +23,7 @@ from trident.rollout.plan import Plan
 from trident.rollout.preflight import examine
 from trident.rollout.report import write_report
 from trident.rollout.served_gallery import served_gallery_keys, served_gallery_url
-from trident.rollout.serving import ServerLost, Serving, ServingError, Tensors, analyze
+from trident.rollout.serving import ServerLost, Serving, ServingError, Tensors, analyze, is_busy
 from trident.rollout.shadow_result import ShadowResult
 from trident.rollout.soundness import unsound, versions_of
 from trident.rollout.watch import Watcher
@@ -32,6 +32,8 @@ from trident_client import probe
 _WARMING_PICTURES = 2
 _ROOM_WITHIN_S = 10.0
 """For how long in all the first pictures are asked with again that the server has no room for."""
+_ROOM_FOR_ONE_S = 2.5
+"""The same of the question which versions answer. The engine asks it some times, before it goes back."""
 _ASK_AGAIN_S = 0.2
 
 
@@ -82,29 +84,23 @@ class LiveChecks:
     def load_candidate(self, plan: Plan) -> None:
         """See ``engine.Checks``. It answers some pictures, to be warm, before anything is measured.
 
-        A server that has too much to do refuses some of them. That says nothing against the release, and least of all
-        is it a reason to keep one from its way back that a bad release has overloaded.
+        A server that has too much to do refuses some of them. That says nothing against the release, and for a while is
+        no reason to keep one from its way back that a bad release has overloaded.
         """
         base = self._repository.config(ENSEMBLE)
         canary.load_ensemble(self._serving, base, CANDIDATE, plan.after)
         self._watcher = Watcher(self._serving, self._probe, self._limits.watch)
         warming = () if plan.kind == ROLLBACK else self._pictures[:_WARMING_PICTURES]
-        deadline = time.monotonic() + _ROOM_WITHIN_S
+        until = time.monotonic() + _ROOM_WITHIN_S
         for picture in (probe.picture(), *(one.encoded for one in warming)):
-            while not self._answered(picture, may_refuse=time.monotonic() < deadline):
-                time.sleep(_ASK_AGAIN_S)
-
-    def _answered(self, picture: bytes, *, may_refuse: bool) -> bool:
-        """Whether the candidate had room for a picture. Raises Stopped, if it fails, and ServerLost."""
-        try:
-            analyze(self._serving, picture, model=CANDIDATE, outputs=["RESULT"])
-        except ServerLost:
-            raise
-        except ServingError as exc:
-            if exc.code == "UNAVAILABLE" and may_refuse:
-                return False
-            raise Stopped(f"the new release fails on its first pictures: {exc}") from exc
-        return True
+            try:
+                _once_there_is_room(
+                    partial(analyze, self._serving, picture, model=CANDIDATE, outputs=["RESULT"]), until
+                )
+            except ServerLost:
+                raise
+            except ServingError as exc:
+                raise Stopped(f"the new release fails on its first pictures: {exc}") from exc
 
     def shadow(self, plan: Plan, progress: Progress) -> Passed:
         """See ``engine.Checks``."""
@@ -186,8 +182,8 @@ class LiveChecks:
         return watcher.watch(self._options.watch_s, progress.advance)
 
     def answering(self) -> Mapping[str, int]:
-        """See ``engine.Checks``."""
-        return versions_of(ENSEMBLE, self._probe())
+        """See ``engine.Checks``. A server that has too much to do for a moment is asked again."""
+        return versions_of(ENSEMBLE, _once_there_is_room(self._probe, time.monotonic() + _ROOM_FOR_ONE_S))
 
     def _probe(self) -> Tensors:
         """The answer to the probe, sound. Raises ServingError."""
@@ -207,3 +203,22 @@ class LiveChecks:
     def _gallery_keys(self, plan: Plan) -> str | None:
         """Those of this process, else those of the processes that serve."""
         return os.environ.get(KEY_VARIABLE) or served_gallery_keys(self._repository.path, plan.before[RECOGNIZER])
+
+
+def _once_there_is_room(ask: Callable[[], Tensors], until: float) -> Tensors:
+    """The server's answer, for which it is asked again where it has too much to do, until then.
+
+    Args:
+        ask: Asks it.
+        until: On the monotonic clock.
+
+    Raises:
+        ServingError: It has failed, or had no room until then.
+    """
+    while True:
+        try:
+            return ask()
+        except ServingError as exc:
+            if not is_busy(exc) or time.monotonic() >= until:
+                raise
+        time.sleep(_ASK_AGAIN_S)

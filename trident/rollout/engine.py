@@ -29,7 +29,7 @@ ROLLBACK = "rollback"
 _VERIFY_TRIES = 4
 _VERIFY_PAUSE_S = 0.25
 
-_GONE_WRONG = (TridentError, OSError, ValueError, KeyError)
+GONE_WRONG = (TridentError, OSError, ValueError, KeyError)
 """What a step may raise: refusals, the disk's errors, and answers that are none."""
 
 
@@ -238,8 +238,8 @@ class Rollout:
                 self._step(plan, FLIP, "moving the pins", lambda: self._flip(plan))
         except ServerLost as exc:
             raise self._interrupted(plan, exc) from exc
-        except _GONE_WRONG as exc:
-            return self._take_back(plan, _said(exc), began)
+        except GONE_WRONG as exc:
+            return self._take_back(plan, said(exc), began)
         except BaseException:
             # Ctrl-C and the like: whatever answers is one whole release, and no canary may go on unwatched.
             self._let_be(plan)
@@ -331,8 +331,8 @@ class Rollout:
             answering = self._checks.answering()
         except ServerLost:
             raise
-        except _GONE_WRONG as exc:
-            return f"{ENSEMBLE} does not answer: {_said(exc)}"
+        except GONE_WRONG as exc:
+            return f"{ENSEMBLE} does not answer: {said(exc)}"
         wrong = {name: version for name, version in answering.items() if release[name] != version}
         if pins != {name: release[name] for name in STEPS} or wrong:
             expected = ", ".join(f"{name} {release[name]}" for name in wrong) or "other pins"
@@ -346,11 +346,11 @@ class Rollout:
             self._step(plan, WATCH, "watching the new release", lambda: self._checks.watch(plan, self._progress))
         except ServerLost as exc:
             raise self._interrupted(plan, exc) from exc
-        except _GONE_WRONG as exc:
+        except GONE_WRONG as exc:
             if plan.kind == ROLLBACK:
                 # Going forward again would bring back what somebody wanted to leave.
-                return self._ended(plan, journal.DONE, f"{plan}, but {_said(exc)}", began)
-            return self._take_back(plan, _said(exc), began)
+                return self._ended(plan, journal.DONE, f"{plan}, but {said(exc)}", began)
+            return self._take_back(plan, said(exc), began)
         except BaseException:
             self._let_be(plan)
             raise
@@ -367,27 +367,27 @@ class Rollout:
             control.withdraw(self._serving, self._repository, plan, keep=self._held)
             control.withdraw_on_disk(self._repository, plan, keep=self._held)
             self._verify(plan.before)
-        except _GONE_WRONG as exc:
+        except GONE_WRONG as exc:
             raise self._interrupted(plan, exc, because=sentence) from exc
         return self._ended(plan, journal.ROLLED_BACK if moved else journal.STOPPED, sentence, began)
 
     def _let_be(self, plan: Plan) -> None:
         """Leave it to ``--resume`` or ``--abort``, with memory as the disk has it."""
-        with contextlib.suppress(*_GONE_WRONG):
+        with contextlib.suppress(*GONE_WRONG):
             release = self._repository.release()
             if self._touched and control.pins_in_memory(self._serving) != {name: release[name] for name in STEPS}:
                 canary.answer_from_disk(self._serving, self._repository.config(ENSEMBLE))
         self._note(plan, journal.INTERRUPTED)
 
     def _interrupted(self, plan: Plan, exc: BaseException, because: str = "") -> Interrupted:
-        self._note(plan, journal.INTERRUPTED, sentence=_said(exc))
+        self._note(plan, journal.INTERRUPTED, sentence=said(exc))
         try:
             serves = "new" if self._repository.release() == plan.after else "old"
         except SetupError:
             serves = "pinned"
         return Interrupted(
             (f"{because}; and " if because else "")
-            + f"{_said(exc)}. On disk the {serves} versions are pinned, and a start serves them. Once the server is "
+            + f"{said(exc)}. On disk the {serves} versions are pinned, and a start serves them. Once the server is "
             "there, `trident rollout --resume` goes on and `trident rollout --abort` takes it back"
         )
 
@@ -415,8 +415,8 @@ class Rollout:
             passed = work()
         except BaseException as exc:
             seconds = time.monotonic() - began
-            self._note(plan, journal.STEP, name=name, status="stopped", seconds=round(seconds, 3), sentence=_said(exc))
-            self._progress.fail(name, _said(exc), seconds)
+            self._note(plan, journal.STEP, name=name, status="stopped", seconds=round(seconds, 3), sentence=said(exc))
+            self._progress.fail(name, said(exc), seconds)
             raise
         seconds = time.monotonic() - began
         facts: dict[str, Any] = {"name": name, "status": "left out", "seconds": round(seconds, 3)}
@@ -472,6 +472,6 @@ def named(versions: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {version}" for name, version in versions.items()) or "none"
 
 
-def _said(exc: BaseException) -> str:
+def said(exc: BaseException) -> str:
     """What an error says; of one that is not ours, its kind too."""
     return str(exc) if isinstance(exc, TridentError) else f"{type(exc).__name__} {exc}".strip()

@@ -69,6 +69,11 @@ class ServerLost(ServingError):
     """The server does not answer any more."""
 
 
+def is_busy(error: ServingError) -> bool:
+    """Whether a call was refused by a server that is there, and has more to do than it can: by a full queue, say."""
+    return error.code == "UNAVAILABLE" and not isinstance(error, ServerLost)
+
+
 class Draining(ServerLost):
     """The server is being stopped: it may still answer, and takes no more work. Nothing is to be loaded again."""
 
