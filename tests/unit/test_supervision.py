@@ -25,7 +25,7 @@ from trident.contract import COMPONENTS, ENSEMBLE, MODELS
 from trident.errors import SetupError
 from trident.layout import DEFAULT_REPOSITORY
 from trident.model_config import read_config
-from trident.rollout.serving import ServerLost, ServingError, Statistics
+from trident.rollout.serving import ServerLost, ServingError, Statistics, is_busy
 from trident.supervisor import diagnosis, hunt, processes, stillness
 from trident.supervisor.backoff import Backoff
 from trident.supervisor.diagnosis import Verdict, instances, judge, matters
@@ -34,7 +34,7 @@ from trident.supervisor.halts import Halts
 from trident.supervisor.health import Health, Phase
 from trident.supervisor.hold import VARIABLE, Hold, check_held
 from trident.supervisor.hunt import Finding, Hunt
-from trident.supervisor.probes import Pulse, RollCall, is_busy, is_silence, smallest_request
+from trident.supervisor.probes import Pulse, RollCall, is_silence, smallest_request
 from trident.supervisor.processes import Alarm, Stub, parse_stub
 from trident.supervisor.reporter import Reporter
 from trident.supervisor.reviving import REVIVED, configuration, revive
@@ -397,6 +397,15 @@ class TestHold:
         check_held({})
         check_held({VARIABLE: str(tmp_path / "gone" / "hold")})
 
+    def test_what_could_not_be_said_is_said_the_next_time(self, tmp_path: Path) -> None:
+        file = tmp_path / "full" / "hold"
+        hold = Hold(file)
+        hold.set(True)
+        file.parent.mkdir()
+        hold.set(True)
+        with pytest.raises(Overloaded):
+            check_held({VARIABLE: str(file)})
+
 
 class TestJudging:
     @pytest.mark.parametrize(
@@ -674,6 +683,22 @@ class TestProbing:
             serving.goes_on.set()
             asking.close()
 
+    def test_beside_a_triton_that_gets_no_processor_nobody_is_known_to_hang(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        triton = 900_002
+        monkeypatch.setattr("trident.supervisor.probes._WINDOW_S", 0.1)
+        monkeypatch.setattr(hunt, "_PATIENCE_S", 0.05)
+        monkeypatch.setattr(hunt, "_LOOK_S", 0.05)
+        monkeypatch.setattr(stillness, "_SHORTEST_S", 0.1)
+        monkeypatch.setattr(processes, "cpu_seconds", lambda pid: 0.0)
+        monkeypatch.setattr(processes, "wants_processor", lambda pid: pid == triton)
+        hanging = ("fusion", ENSEMBLE)
+        serving = FakeServing(hangs=hanging, fails=dict.fromkeys(hanging, LATE))
+        threading.Timer(0.5, serving.goes_on.set).start()  # the deadline
+        found = hunt.ask(serving, ONES, self.STUBS, triton)  # type: ignore[arg-type]
+        assert (found.silence, found.hung, found.busy) == (True, (), (self.STUBS[2],))
+
     def test_an_answer_that_comes_late_is_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(hunt, "_PATIENCE_S", 0.05)
         serving = FakeServing(hangs=(ENSEMBLE,))
@@ -766,3 +791,12 @@ class TestPulse:
         pulse.probed(good=True)
         pulse.suspect()
         assert pulse.due
+
+    def test_an_answer_that_came_before_the_change_says_nothing(self) -> None:
+        pulse = Pulse(5.0, clock=Clock())
+        pulse.seen(3, 0)
+        pulse.suspect()
+        assert not pulse.seen(4, 0)
+        assert pulse.due
+        assert pulse.seen(5, 0)
+        assert not pulse.due

@@ -19,6 +19,7 @@ from trident.supervisor.backoff import Backoff
 from trident.supervisor.health import Phase
 from trident.supervisor.processes import Stub
 from trident.supervisor.settings import Settings
+from trident.supervisor.stub_watch import StubWatch
 from trident.supervisor.supervise import Supervisor
 
 GUARD, TRITON = 900_001, 900_002
@@ -196,6 +197,31 @@ def test_what_is_left_of_a_load_counts_for_nothing_and_is_ended(
     assert comes_true(lambda: 50 in killed)
     assert set(killed) == {50}
     assert supervisor.health.ready
+
+
+def test_a_probe_after_a_revival_is_told_of_the_new_processes(server: Server, supervisor: Supervisor) -> None:
+    class Answers:
+        doubted = False
+        told: tuple[frozenset[int], ...] = ()
+
+        def doubt(self, why: str) -> None:
+            self.doubted = True
+
+        def look(self, serving: Server, stubs: StubWatch, pid: int) -> str:
+            if self.doubted:
+                self.told += (frozenset(stubs.stubs),)
+            return ""
+
+        def close(self) -> None:
+            pass
+
+    answers = Answers()
+    run = supervisor._run_of_server
+    assert run
+    run.answers = answers  # type: ignore[assignment]
+    server.stubs = {}
+    assert comes_true(lambda: answers.told)
+    assert answers.told[0] == {2}
 
 
 @pytest.mark.parametrize("state", ["UNAVAILABLE", "UNLOADING"])

@@ -75,9 +75,8 @@ class AnswerWatch:
         counted = serving.statistics(ENSEMBLE)
         return self._pulse.seen(counted.succeeded, counted.failed, serving.statistics(_FIRST_STEP).succeeded)
 
-    def doubt(self, serving: Serving, why: str) -> None:
+    def doubt(self, why: str) -> None:
         """Something has been changed: not ready until an answer has come, which is probed for at once."""
-        self._count(serving)
         self._pulse.suspect()
         self._hunt.forget()
         self._reporter.health.trouble(_PROBE, f"{why}, and no answer has come since")

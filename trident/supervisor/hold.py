@@ -36,7 +36,7 @@ class Hold:
                 self._file.touch(mode=0o600)
             else:
                 self._file.unlink(missing_ok=True)
-        self._set = on
+            self._set = on
 
 
 def check_held(environment: Mapping[str, str] = os.environ) -> None:

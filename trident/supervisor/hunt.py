@@ -8,8 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TypeGuard
 
-from trident.rollout.serving import Serving, ServingError, analyze
-from trident.supervisor.probes import RollCall, is_busy, is_silence
+from trident.rollout.serving import Serving, ServingError, analyze, is_busy
+from trident.supervisor.probes import RollCall, is_silence
 from trident.supervisor.processes import Stub
 from trident.supervisor.stillness import Stillness
 from trident_client import probe
@@ -74,20 +74,26 @@ def _culprits(
             still.look()
             if answer.done() and not _is_no_answer(answer.result()):
                 return (), ()
-            starved = server is not None and still.wants(server)  # then it hands on nothing, and its processes are idle
-            if not roll_call.rest_s and still.long_enough and not starved:
-                hung = tuple(stub for stub in _asked(roll_call, versions, stubs) if still.idle(stub.pid))
+            if not roll_call.rest_s and still.long_enough:
+                hung = _idle(_asked(roll_call, versions, stubs), still, server)
                 if hung:  # it will not answer: there is no need to wait for the deadline
                     return hung, ()
-        if _asked(roll_call, versions, stubs):
-            time.sleep(roll_call.rest_s)
         asked = _asked(roll_call, versions, stubs)
+        if asked and (rest_s := roll_call.rest_s):
+            time.sleep(rest_s)
+            asked = _asked(roll_call, versions, stubs)
     except ServingError:  # the server itself does not answer, which is seen elsewhere
         return (), ()
     if not still.long_enough:
         return (), ()
-    idle = tuple(stub for stub in asked if still.idle(stub.pid))
+    idle = _idle(asked, still, server)
     return idle, tuple(stub for stub in asked if stub not in idle)
+
+
+def _idle(stubs: Collection[Stub], still: Stillness, server: int | None) -> tuple[Stub, ...]:
+    """Those that do nothing though they could: a Triton that gets no processor hands on nothing, and all are idle."""
+    starved = server is not None and still.wants(server)
+    return () if starved else tuple(stub for stub in stubs if still.idle(stub.pid))
 
 
 def _asked(roll_call: RollCall, versions: Mapping[str, int], stubs: Collection[Stub]) -> list[Stub]:

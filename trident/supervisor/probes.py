@@ -13,15 +13,13 @@ import numpy.typing as npt
 
 from trident.admission.gate import LATER
 from trident.contract import CALLED, IMAGE, IMAGE_SIZE, MODELS, RECOGNIZER, DType
-from trident.rollout.serving import ServerLost, Serving, ServingError
+from trident.rollout.serving import Serving, ServingError, is_busy
 from trident_client import probe
 
 _OPEN_DIM = 64
 _NUMPY: Mapping[DType, Any] = {DType.UINT8: np.uint8, DType.INT32: np.int32, DType.FP32: np.float32}
 _WINDOW_S = 2.0
 """So long a component is given to answer somebody else."""
-_BUSY = "UNAVAILABLE"
-"""Refused by a full queue, or after too long in one."""
 _UNHEALTHY = "is not healthy"
 """Triton's words for a process that did not take a request within a second."""
 
@@ -105,11 +103,6 @@ def is_silence(error: ServingError) -> bool:
     return error.code == "DEADLINE_EXCEEDED" or _UNHEALTHY in str(error)
 
 
-def is_busy(error: ServingError) -> bool:
-    """Whether a call was refused by a server that is there, and has more to do than it can."""
-    return error.code == _BUSY and not isinstance(error, ServerLost)
-
-
 def without_waiting(silent: Collection[str], answers: Mapping[str, int]) -> set[str]:
     """Leave out the recognizer where it may only wait: for a network that is silent itself, or that is answering it.
 
@@ -153,11 +146,6 @@ class Pulse:
         self._moved_at = clock()
         self._stalled = self._failing = False
 
-    @property
-    def good_at(self) -> float:
-        """When an answer was last known to have come, by the clock."""
-        return self._good_at
-
     def seen(self, succeeded: int, failed: int, begun: int = 0) -> bool:
         """Note the counts of the statistics; whether a success has come since the last ones.
 
@@ -191,7 +179,8 @@ class Pulse:
         return now - max(self._good_at, self._probed_at) >= self._quiet_s
 
     def suspect(self) -> None:
-        """Something has been changed: probe at once."""
+        """Something has been changed: probe at once. What was counted before it says nothing."""
+        self._counts = self._begun_before = None
         self._failing = True
         self._probed_at = -math.inf
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Protocol
 
@@ -16,11 +15,11 @@ from trident.supervisor.hold import Hold
 from trident.supervisor.processes import Alarm
 from trident.supervisor.reporter import Reporter
 from trident.supervisor.settings import Settings
+from trident.supervisor.stillness import Stillness
 from trident.supervisor.stub_watch import StubWatch
 
 SERVER = "server"
 """Stands for the whole server among the troubles, and in the back-off."""
-_IDLE_SHARE = 0.01
 _BUSY_FACTOR = 3.0
 
 
@@ -97,8 +96,8 @@ class ServerRun:
         self._halts = Halts(reporter, settings.halted_s)
         self._pid: int | None = None
         self._halted = False
-        self._silent_since: float | None = None
-        self._silent_cpu = 0.0
+        self._silence: Stillness | None = None
+        """Triton, since it first answered no question."""
 
     @property
     def pid(self) -> int | None:
@@ -138,17 +137,16 @@ class ServerRun:
             self.ready = self.serving.live() if model is None else self.serving.ready(model)
         except ServerLost as exc:
             self.ready = False
-            if self._silent_since is None:
-                self._silent_since, self._silent_cpu = time.monotonic(), processes.cpu_seconds(pid)
-            seconds = time.monotonic() - self._silent_since
+            self._silence = self._silence or Stillness([pid])
+            self._silence.look()
+            seconds = self._silence.seconds
             self._reporter.trouble(SERVER, "server_silent", f"the server answers no question: {exc}")
-            idle = processes.cpu_seconds(pid) - self._silent_cpu < _IDLE_SHARE * seconds
-            if seconds > self._settings.silent_s * (1.0 if idle else _BUSY_FACTOR):
+            if seconds > self._settings.silent_s * (1.0 if self._silence.idle(pid) else _BUSY_FACTOR):
                 return f"it has answered no question for {seconds:.0f} s"
             return ""
         except ServingError:  # it is there, and slow
             return ""
-        self._silent_since = None
+        self._silence = None
         self._reporter.health.cured(SERVER)
         if self.ready:
             self._reporter.health.cured("model")

@@ -42,9 +42,14 @@ class Stillness:
             self._wanting[pid] += processes.wants_processor(pid)
 
     @property
+    def seconds(self) -> float:
+        """Since it began to look."""
+        return self._clock() - self._began
+
+    @property
     def long_enough(self) -> bool:
         """Whether it can be told yet."""
-        return self._clock() - self._began >= _SHORTEST_S
+        return self.seconds >= _SHORTEST_S
 
     def wants(self, pid: int) -> bool:
         """Whether one of them has often run or waited for a processor."""
@@ -53,5 +58,5 @@ class Stillness:
     def idle(self, pid: int) -> bool:
         """Whether one of them has done nothing since the first look."""
         used = processes.cpu_seconds(pid) - self._used[pid]
-        worked = used >= _IDLE_SHARE * (self._clock() - self._began)
+        worked = used >= _IDLE_SHARE * self.seconds
         return not worked and not self.wants(pid)

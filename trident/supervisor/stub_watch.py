@@ -150,6 +150,7 @@ class StubWatch:
                 continue  # a rollout is at it
             replaced = [stub.pid for stub in self.stubs.values() if stub.model == model]
             self._backoff.note(model)
+            self._reporter.health.beat(allowance_s=self._settings.load_s)  # each of several takes its time
             try:
                 reviving.revive(serving, model, config)
             except ServingError as exc:

@@ -132,15 +132,16 @@ class Supervisor:
             run.stubs.judge(run.serving)
         run.hold.set(run.stubs.any_dead)
         if run.stubs.any_dead:
-            self.health.beat(allowance_s=self._settings.load_s)
             try:
                 revived = run.stubs.revive(run.serving)
             except CannotRevive as exc:
                 self._restart(str(exc))
                 return
             run.hold.set(run.stubs.any_dead)
+            if revived and not run.look(self._alarm):  # a probe is to be told of the new processes
+                return
             if revived and run.answers is not None:
-                run.answers.doubt(run.serving, f"{', '.join(revived)} was loaded again")
+                run.answers.doubt(f"{', '.join(revived)} was loaded again")
         reason = run.look_at_server()
         if not reason and run.answers is not None and run.ready:
             reason = run.answers.look(run.serving, run.stubs, run.pid)
