@@ -215,6 +215,17 @@ class TestGallery:
         assert in_tokyo == noon
         assert f"{in_tokyo:%H:%M}" == "12:00"
 
+    def test_a_look_opens_one_connection(self, gallery: Gallery) -> None:
+        gallery.enroll("Ada", unit(1, 0)[None], NETWORK)
+        opened: list[object] = []
+        event.listen(gallery._engine, "connect", lambda connection, _: opened.append(connection))
+        counts = {}
+        for look in (gallery.stamp, gallery.check, gallery.people, gallery.newest, gallery.snapshot):
+            opened.clear()
+            look()
+            counts[look.__name__] = len(opened)
+        assert counts == dict.fromkeys(counts, 1)
+
     def test_a_file_that_is_no_database_is_one_sentence(self, gallery: Gallery, file: Path) -> None:
         file.parent.mkdir()
         file.write_bytes(b"no database at all, but text " * 100)

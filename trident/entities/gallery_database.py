@@ -106,13 +106,12 @@ class Gallery:
         """
         narrowed = "" if self.file is None else make_private(self.file)
         mind = [narrowed]
-        with self._errors("read"):
-            if self._exists():
-                with self._engine.connect() as connection:
-                    try:
-                        seal = self._opened(connection)
-                    except SetupError as exc:
-                        raise SetupError(f"{exc}; {narrowed}" if narrowed else str(exc)) from exc
+        with self._errors("read"), self._reading() as connection:
+            if connection is not None:
+                try:
+                    seal = self._opened(connection)
+                except SetupError as exc:
+                    raise SetupError(f"{exc}; {narrowed}" if narrowed else str(exc)) from exc
                 if self._keys is not None and seal is not self._keys.first:
                     mind.append(_NOT_ENCRYPTED if seal is None else _ANOTHER_KEY)
         return [f"gallery {self}: {sentence}" for sentence in mind if sentence]
@@ -301,15 +300,14 @@ class Gallery:
         ).group_by(tables.embeddings.c.person_id, tables.embeddings.c.network)
         counts: dict[str, dict[str, int]] = {}
         enrolled: dict[str, datetime] = {}
-        with self._errors("read"):
-            if self._exists():
-                with self._engine.connect() as connection:
-                    names = self._names(connection, self._opened(connection))
-                    for person_id, network, count, created in connection.execute(query):
-                        name = names.get(person_id, _NAMELESS)
-                        counts.setdefault(name, {})[network] = count
-                        when = as_utc(created)
-                        enrolled[name] = min(when, enrolled.get(name, when))
+        with self._errors("read"), self._reading() as connection:
+            if connection is not None:
+                names = self._names(connection, self._opened(connection))
+                for person_id, network, count, created in connection.execute(query):
+                    name = names.get(person_id, _NAMELESS)
+                    counts.setdefault(name, {})[network] = count
+                    when = as_utc(created)
+                    enrolled[name] = min(when, enrolled.get(name, when))
         return [Person(name, counts[name], enrolled[name]) for name in sorted(counts)]
 
     def stamp(self) -> str:
@@ -318,11 +316,8 @@ class Gallery:
         Raises:
             SetupError: the database cannot be read.
         """
-        with self._errors("read"):
-            if not self._exists():
-                return ""
-            with self._engine.connect() as connection:
-                return self._stamp(connection)
+        with self._errors("read"), self._reading() as connection:
+            return "" if connection is None else self._stamp(connection)
 
     def newest(self) -> float:
         """Unix time at which the newest embedding was made; 0 where there is none.
@@ -330,12 +325,9 @@ class Gallery:
         Raises:
             SetupError: the database cannot be read.
         """
-        with self._errors("read"):
-            if not self._exists():
-                return 0.0
-            with self._engine.connect() as connection:
-                created = connection.scalar(select(func.max(tables.embeddings.c.created)))
-                return 0.0 if created is None else as_utc(created).timestamp()
+        with self._errors("read"), self._reading() as connection:
+            created = None if connection is None else connection.scalar(select(func.max(tables.embeddings.c.created)))
+            return 0.0 if created is None else as_utc(created).timestamp()
 
     def snapshot(self) -> Snapshot:
         """Everything that is needed to recognize people, in memory.
@@ -345,16 +337,15 @@ class Gallery:
         Raises:
             SetupError: the database cannot be read, or is encrypted and not with a key that is here.
         """
-        with self._errors("read"):
-            if not self._exists():
+        with self._errors("read"), self._reading() as connection:
+            if connection is None:
                 return Snapshot()
-            with self._engine.connect() as connection:
-                for _ in range(_READ_ATTEMPTS):
-                    # The stamp is read first: a change in between makes the next look load again, never miss something.
-                    stamp = self._stamp(connection)
-                    rows, damaged = self._read(connection)
-                    if self._stamp(connection) == stamp:
-                        break
+            for _ in range(_READ_ATTEMPTS):
+                # The stamp is read first: a change in between makes the next look load again, never miss something.
+                stamp = self._stamp(connection)
+                rows, damaged = self._read(connection)
+                if self._stamp(connection) == stamp:
+                    break
         by_network = {}
         for network, found in rows.items():
             # One network's embeddings are all of one length: a row of another is the one that is wrong.
@@ -445,10 +436,18 @@ class Gallery:
             raise SetupError(f"gallery {self}: {_NOT_ENCRYPTED}")
         return seal
 
-    def _exists(self) -> bool:
+    @contextmanager
+    def _reading(self) -> Iterator[Connection | None]:
+        """A look's only connection, as servers look every second; None where there is no gallery yet."""
         if self.file is not None and not self.file.exists():
-            return False
-        return inspect(self._engine).has_table(tables.revision.name)
+            yield None
+        else:
+            with self._engine.connect() as connection:
+                yield connection if inspect(connection).has_table(tables.revision.name) else None
+
+    def _exists(self) -> bool:
+        with self._reading() as connection:
+            return connection is not None
 
     def _wipe(self) -> None:
         """Leave no trace of what was deleted. Raises SetupError."""
