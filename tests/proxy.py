@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.peers.processes import stop
 from tests.asking import eventually
 from trident.launcher import ports
 
@@ -57,6 +58,10 @@ class Proxy:
     def in_hand(self, name: str) -> int:
         """Requests that a server has not answered yet."""
         return int(self.rows()[name]["scur"])
+
+    def given(self, name: str) -> int:
+        """Requests that a server has been given so far."""
+        return int(self.rows()[name]["lbtot"])
 
     def broken(self, name: str) -> int:
         """Requests to a server, so far, that ended without a whole answer."""
@@ -109,8 +114,7 @@ def haproxy(servers: Mapping[str, Backend], log: Path, settings: Mapping[str, st
             assert eventually(proxy.listens), log.read_text()
             yield proxy
         finally:
-            process.terminate()
-            process.wait(timeout=30)
+            stop(process, 30)
 
 
 def _program() -> str | None:

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,51 +57,122 @@ def write_slow(repository: Path) -> Path:
     return folder
 
 
-class Served:
-    """``trident serve`` as a process of its own."""
+def guard_of(launcher: int) -> psutil.Process:
+    """The guard that the process of a launcher has started."""
+    (guard,) = psutil.Process(launcher).children()
+    return guard
 
-    def __init__(self, repository: Path, home: Path, *options: str) -> None:
+
+def triton_of(launcher: int) -> psutil.Process:
+    """Its guard's Triton."""
+    (triton,) = (child for child in guard_of(launcher).children() if child.name() == "tritonserver")
+    return triton
+
+
+def shm_name_of(launcher: int) -> str:
+    """What its Triton's files in shared memory begin with: the name of the server, which a restart changes."""
+    match = re.search(r"shm-region-prefix-name=(\S+)", " ".join(triton_of(launcher).cmdline()))
+    assert match
+    return match[1]
+
+
+class ServeProcess:
+    """``trident serve`` as a process of its own, which can be started again once it has ended.
+
+    Args:
+        repository: What it serves.
+        options: Further ones.
+        environment: Of the process, beside this one's.
+    """
+
+    def __init__(self, repository: Path, options: Sequence[str], environment: Mapping[str, str]) -> None:
         self.repository = repository.resolve()
-        environment = {
-            "TRIDENT_GALLERY_URL": f"sqlite:///{home / 'gallery.db'}",
-            "XDG_STATE_HOME": str(home / "state"),
-        }
+        self._options = tuple(options)
+        self._environment = {**os.environ, **environment}
+        self.said: list[str] = []
+        self.shm_names: set[str] = set()
+        """Of the servers that it has had, as far as somebody noted them."""
+        self.process: subprocess.Popen[str]
+
+    def start(self) -> None:
         self.process = subprocess.Popen(
-            [TRIDENT, "serve", f"--model-repository={repository}", *PORTS, *options],
+            [TRIDENT, "serve", f"--model-repository={self.repository}", *self._options],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, **environment},
+            env=self._environment,
         )
-        assert self.process.stdout
         assert self.process.stderr
-        self.said: list[str] = []
-        self.names: set[str] = set()
-        """The names of its server, which a restart changes."""
         self._reader = threading.Thread(target=self._read, args=(self.process.stderr,))
         self._reader.start()
+
+    def await_start(self) -> str:
+        """The line that says where it listens."""
+        assert self.process.stdout
         line = self.process.stdout.readline()
-        grpc = re.search(r"gRPC ([^\s,;]+)", line)
-        health = re.search(r"health http://([^\s,;]+)", line)
-        if grpc is None or health is None:
-            self.stop()
-        assert grpc, self.said
-        assert health, self.said
-        self.grpc_url, self.health_url = grpc[1], health[1]
+        assert "listens on" in line, self.said
+        self.note_shm_name()
+        return line
 
     def _read(self, lines: Any) -> None:
         for line in lines:
             self.said.append(line.rstrip("\n"))
 
+    def note_shm_name(self) -> None:
+        self.shm_names.add(self.shm_name)
+
     def stop(self) -> int:
         if self.process.poll() is None:
             self.process.terminate()
-        code = self.process.wait(timeout=120)
+        return self.end()
+
+    def end(self) -> int:
+        """Wait for its end; the exit code."""
+        try:
+            code = self.process.wait(timeout=120)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
         self._reader.join()
         for stream in (self.process.stdout, self.process.stderr):
             if stream is not None:
                 stream.close()
         return code
+
+    @property
+    def triton(self) -> psutil.Process:
+        return triton_of(self.process.pid)
+
+    @property
+    def shm_name(self) -> str:
+        return shm_name_of(self.process.pid)
+
+
+class Served(ServeProcess):
+    """One that has been started, on free ports.
+
+    Args:
+        repository: What it serves.
+        home: For its gallery and its state.
+        options: Further ones.
+    """
+
+    def __init__(self, repository: Path, home: Path, *options: str) -> None:
+        environment = {
+            "TRIDENT_GALLERY_URL": f"sqlite:///{home / 'gallery.db'}",
+            "XDG_STATE_HOME": str(home / "state"),
+        }
+        super().__init__(repository, (*PORTS, *options), environment)
+        self.start()
+        try:
+            line = self.await_start()
+            grpc, health = re.search(r"gRPC ([^\s,;]+)", line), re.search(r"health http://([^\s,;]+)", line)
+            assert grpc, line
+            assert health, line
+        except BaseException:
+            self.stop()
+            raise
+        self.grpc_url, self.health_url = grpc[1], health[1]
 
     def get(self, path: str) -> tuple[int, Any]:
         connection = http.client.HTTPConnection(self.health_url, timeout=10)
@@ -123,20 +195,8 @@ class Served:
     def happened(self, kind: str) -> list[str]:
         return [event["sentence"] for event in self.status["events"] if event["kind"] == kind]
 
-    @property
-    def triton(self) -> psutil.Process:
-        (guard,) = psutil.Process(self.process.pid).children()
-        (triton,) = (child for child in guard.children() if child.name() == "tritonserver")
-        return triton
-
-    @property
-    def name(self) -> str:
-        match = re.search(r"shm-region-prefix-name=(\S+)", " ".join(self.triton.cmdline()))
-        assert match
-        return match[1]
-
     def stubs(self, model: str) -> list[Stub]:
-        return [s for s in processes.stubs_of(self.name, self.repository).values() if s.model == model]
+        return [s for s in processes.stubs_of(self.shm_name, self.repository).values() if s.model == model]
 
     def ask(self) -> Answer:
         with grpcclient.InferenceServerClient(self.grpc_url) as client:

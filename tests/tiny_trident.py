@@ -37,14 +37,13 @@ import onnx
 from export.build import write_model
 from export.graph import PIXELS, Graph
 from export.signature import check_signature, with_provenance
-from trident.contract import ENSEMBLE, MAX_BOXES, MAX_CHARACTERS, MODELS, NETWORKS, NUM_CLASSES, TOP_K
+from trident.contract import ENSEMBLE, MAX_BOXES, MAX_CHARACTERS, NETWORKS, NUM_CLASSES, TOP_K
 from trident.layout import DEFAULT_REPOSITORY, RECORD_FILE
 
 PLATE, OTHER_PLATE = "皖A06725", "京B99999"
 MINIVAN, HELMET = 656, 560
 CAR, DOG = 2, 16
 EMBEDDING_SIDE = 1024
-PYTHON_COMPONENTS = tuple(name for name in MODELS if name not in (*NETWORKS, ENSEMBLE))
 
 CAR_BOX = (20.0, 60.0, 600.0, 400.0)
 # Where the second look shows the plate of the first one again: in the middle of its tile, half as wide.

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import psutil  # type: ignore[import-untyped]
 
@@ -30,7 +30,7 @@ def end_with_parent() -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
-def stop(process: subprocess.Popen[bytes], within_s: float) -> int:
+def stop(process: subprocess.Popen[Any], within_s: float) -> int:
     """Ask a process to end, and kill it if it does not in so many seconds; its exit code, negative for a signal."""
     if process.poll() is None:
         process.terminate()

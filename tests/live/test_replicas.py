@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,13 +19,13 @@ import pytest
 from tests.asking import PHOTOS, eventually
 from tests.postgresql import postgresql
 from tests.proxy import NAMES, Backend, Proxy, haproxy
+from tests.serving import TRIDENT, ServeProcess, guard_of
 from tests.tiny_trident import write_repository
 from trident.contract import COMPONENTS
 from trident.launcher import ports
 from trident.supervisor import leftovers
 from trident_client import TridentClient, probe
 
-TRIDENT = Path(sys.executable).parent / "trident"
 HOST = "127.0.0.1"
 PATIENCE_S = 90.0
 """For what takes some seconds on a machine that has nothing else to do."""
@@ -37,74 +35,23 @@ PHOTO = PHOTOS / "coffee.png"
 SOMEBODY = "Ada Lovelace"
 
 
-class Replica:
-    """``trident serve`` on ports of its own, which it keeps when it is started again."""
+class Replica(ServeProcess):
+    """A server on ports of its own, which it keeps when it is started again."""
 
     def __init__(self, name: str, repository: Path, held: dict[str, int], environment: dict[str, str]) -> None:
+        ports = [f"--{purpose.lower()}-port={port}" for purpose, port in held.items()]
+        super().__init__(repository, ["--grace=10", *ports], environment)
         self.name = name
-        self.repository = repository
         self.ports = held
         self.url = f"{HOST}:{held['gRPC']}"
-        self._environment = environment
-        self.said: list[str] = []
-        self.shm_names: set[str] = set()
-        """The prefixes of its files in shared memory, of each server that it had."""
-        self.process: subprocess.Popen[str]
-
-    def start(self) -> None:
-        options = [f"--{purpose.lower()}-port={port}" for purpose, port in self.ports.items()]
-        self.process = subprocess.Popen(
-            [TRIDENT, "serve", f"--model-repository={self.repository}", "--grace=10", *options],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=self._environment,
-        )
-        assert self.process.stderr
-        self._reader = threading.Thread(target=self._read, args=(self.process.stderr,))
-        self._reader.start()
-
-    def _read(self, lines: Any) -> None:
-        for line in lines:
-            self.said.append(line.rstrip("\n"))
-
-    def await_start(self) -> None:
-        assert self.process.stdout
-        assert "listens on" in self.process.stdout.readline(), self.said
-        self.shm_names.add(self._shm_name())
-
-    @property
-    def triton(self) -> psutil.Process:
-        (guard,) = psutil.Process(self.process.pid).children()
-        (triton,) = (child for child in guard.children() if child.name() == "tritonserver")
-        return triton
-
-    def _shm_name(self) -> str:
-        match = re.search(r"shm-region-prefix-name=(\S+)", " ".join(self.triton.cmdline()))
-        assert match
-        return match[1]
 
     def kill_all(self) -> None:
         """SIGKILL to the launcher and its Triton, as a machine that goes dark; what is left clears itself away."""
-        launcher, triton = psutil.Process(self.process.pid), self.triton
-        (guard,) = launcher.children()
+        launcher, guard, triton = psutil.Process(self.process.pid), guard_of(self.process.pid), self.triton
         launcher.kill()
         triton.kill()
         self.end()
         assert eventually(lambda: not guard.is_running(), PATIENCE_S), "the guard has not ended"
-
-    def stop(self) -> int:
-        if self.process.poll() is None:
-            self.process.terminate()
-        return self.end()
-
-    def end(self) -> int:
-        code = self.process.wait(timeout=120)
-        self._reader.join()
-        for stream in (self.process.stdout, self.process.stderr):
-            if stream is not None:
-                stream.close()
-        return code
 
     def troubles(self, since: int = 0) -> list[str]:
         """What its supervision has said, behind so many lines, that turns its readiness false."""
@@ -318,8 +265,9 @@ def test_one_whose_triton_is_killed(up: World) -> None:
     with Callers(up.proxy.url) as callers:
         time.sleep(1.0)
         killed, before = replica.triton, gone()
-        killed.suspend()  # so that there is something in its hand for certain
-        assert eventually(lambda: up.proxy.in_hand("b") > 0)
+        killed.suspend()  # what it is given from now on stays in its hand for certain
+        given = up.proxy.given("b")
+        assert eventually(lambda: up.proxy.given("b") > given and up.proxy.in_hand("b") > 0)
         killed.kill()
         assert eventually(lambda: up.proxy.states()["b"] == "DOWN")
         assert eventually(lambda: gone() > before), "nothing was in its hand that had to be asked again"
@@ -327,7 +275,7 @@ def test_one_whose_triton_is_killed(up: World) -> None:
         assert up.everybody_is_asked_again("b")
     assert replica.triton.pid != killed.pid
     assert replica.troubles()
-    replica.shm_names.add(replica._shm_name())
+    replica.note_shm_name()
     assert callers.failures == []
     assert callers.releases() == whole(OLD)
     assert eventually(lambda: replica.knows(SOMEBODY))

@@ -56,7 +56,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, flag: Path) -> Iterator[Ser
         yield served
     finally:
         assert served.stop() == 0, served.said
-        for name in served.names:
+        for name in served.shm_names:
             assert not leftovers.shared_memory_files(name)
             assert not leftovers.stub_processes(name)
             assert not (leftovers.run_folders() / name).exists()
@@ -68,11 +68,11 @@ def answer(served: Served) -> Iterator[Answer]:
     """What it answers before; and afterwards it answers the same, and is ready."""
     assert eventually(lambda: served.ready, PATIENCE_S), (served.status, served.said)
     before = served.ask()
-    served.names.add(served.name)
+    served.note_shm_name()
     yield before
     assert served.ask() == before
     assert eventually(lambda: served.ready, PATIENCE_S), (served.status, served.said)
-    served.names.add(served.name)
+    served.note_shm_name()
 
 
 def test_one_that_serves_says_so(served: Served, answer: Answer) -> None:
@@ -134,7 +134,7 @@ def test_a_process_that_hangs_is_found_and_replaced(served: Served, flag: Path) 
 
 
 def test_a_killed_server_is_started_again_in_its_place(served: Served, answer: Answer) -> None:
-    killed, name, restarts = served.triton, served.name, served.status["restarts"]
+    killed, name, restarts = served.triton, served.shm_name, served.status["restarts"]
 
     killed.kill()
     served.back()
@@ -215,7 +215,7 @@ def test_what_is_left_of_a_load_does_not_stand_in_for_a_process_that_ends(slow: 
 
 
 def test_a_second_signal_does_not_wait(slow: Served) -> None:
-    name = slow.name
+    name = slow.shm_name
     with grpcclient.InferenceServerClient(slow.grpc_url) as client, ThreadPoolExecutor(1) as pool:
         accepted = pool.submit(sleep, client, 50.0)
         time.sleep(0.5)

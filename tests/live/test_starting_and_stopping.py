@@ -19,6 +19,7 @@ import pytest
 import tritonclient.grpc as grpcclient
 
 from tests.asking import analyze, eventually
+from tests.serving import guard_of, shm_name_of, triton_of
 from tests.tiny_models import CONFIG, write_repository
 from trident.errors import SetupError
 from trident.launcher import TritonServer
@@ -27,23 +28,6 @@ from trident.supervisor import leftovers
 
 TRIDENT = Path(sys.executable).parent / "trident"
 FREE = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
-
-
-def guard_of(pid: int) -> psutil.Process:
-    """The guard process that the launcher ``pid`` has started."""
-    (guard,) = psutil.Process(pid).children()
-    return guard
-
-
-def triton_of(pid: int) -> psutil.Process:
-    (triton,) = (child for child in guard_of(pid).children() if child.name() == "tritonserver")
-    return triton
-
-
-def server_name(pid: int) -> str:
-    match = re.search(r"shm-region-prefix-name=(\S+)", " ".join(triton_of(pid).cmdline()))
-    assert match
-    return match[1]
 
 
 def nothing_left(name: str, processes: list[psutil.Process]) -> bool:
@@ -85,7 +69,7 @@ def test_serve_says_where_it_listens_and_stops_cleanly(
 ) -> None:
     process, line = serving
     assert re.match(r"linear listens on gRPC 127\.0\.0\.1:\d+, HTTP http://127\.0\.0\.1:\d+, metrics http://", line)
-    name, family = server_name(process.pid), psutil.Process(process.pid).children(recursive=True)
+    name, family = shm_name_of(process.pid), psutil.Process(process.pid).children(recursive=True)
     assert leftovers.stub_processes(name)
     assert leftovers.shared_memory_files(name)
 
@@ -141,7 +125,7 @@ def test_requests_in_flight_are_answered_when_it_stops(tmp_path: Path, photo: Ca
 
 def test_nothing_is_left_when_the_launcher_is_killed(serving: tuple[subprocess.Popen[str], str]) -> None:
     process, _ = serving
-    name, family = server_name(process.pid), psutil.Process(process.pid).children(recursive=True)
+    name, family = shm_name_of(process.pid), psutil.Process(process.pid).children(recursive=True)
 
     process.kill()
 
@@ -150,7 +134,7 @@ def test_nothing_is_left_when_the_launcher_is_killed(serving: tuple[subprocess.P
 
 def test_nothing_is_left_when_triton_is_killed(serving: tuple[subprocess.Popen[str], str]) -> None:
     process, _ = serving
-    name, family = server_name(process.pid), psutil.Process(process.pid).children(recursive=True)
+    name, family = shm_name_of(process.pid), psutil.Process(process.pid).children(recursive=True)
 
     triton_of(process.pid).kill()
     _, stderr = process.communicate(timeout=60)
@@ -162,7 +146,7 @@ def test_nothing_is_left_when_triton_is_killed(serving: tuple[subprocess.Popen[s
 
 def test_nothing_is_left_when_the_guard_is_killed(serving: tuple[subprocess.Popen[str], str]) -> None:
     process, _ = serving
-    name, family = server_name(process.pid), psutil.Process(process.pid).children(recursive=True)
+    name, family = shm_name_of(process.pid), psutil.Process(process.pid).children(recursive=True)
 
     guard_of(process.pid).kill()
     process.communicate(timeout=60)
@@ -175,7 +159,7 @@ def test_the_next_start_clears_what_was_left_when_all_were_killed(
     serving: tuple[subprocess.Popen[str], str], repository: Path
 ) -> None:
     process, _ = serving
-    name, family = server_name(process.pid), psutil.Process(process.pid).children(recursive=True)
+    name, family = shm_name_of(process.pid), psutil.Process(process.pid).children(recursive=True)
     guard = guard_of(process.pid)
     guard.suspend()  # or it would clear up
     process.kill()

@@ -14,7 +14,7 @@ from trident.contract import ENSEMBLE
 from trident.launcher import draining
 from trident.layout import DEFAULT_REPOSITORY
 from trident.model_config import read_config
-from trident.rollout.serving import STOPPING, ServerLost, ServingError
+from trident.rollout.serving import CLOSED, STOPPING, ServerLost, ServingError
 from trident.supervisor.guard import patience
 
 
@@ -110,8 +110,8 @@ def test_the_model_that_refuses_has_the_tensors_of_the_one_that_it_replaces() ->
     assert list(closed.input) == list(base.input)
     assert list(closed.output) == list(base.output)
     assert not closed.HasField("ensemble_scheduling")
-    assert draining.is_closed(closed)
-    assert not draining.is_closed(base)
+    assert CLOSED in closed.parameters
+    assert CLOSED not in base.parameters
 
 
 def test_what_it_says_is_what_a_rollout_looks_for() -> None:

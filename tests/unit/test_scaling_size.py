@@ -149,7 +149,7 @@ def lines(found, what: str) -> tuple[str, str]:
         pytest.param("gallery: transactions", "1,500 /s", "750 × 2 ÷ 1 s", id="transactions"),
         pytest.param("gallery: after a change", "30.7 GB", "750 × 10,000 embeddings × 4,096 bytes", id="change"),
         pytest.param("gRPC connections", "37,500", "100 clients × 375 servers", id="gRPC"),
-        pytest.param("to replace all servers", "62 min", "375 × 10 s", id="replacing"),
+        pytest.param("to replace all servers", "62 min", "375 × 10.0 s", id="replacing"),
         pytest.param("with GPUs: cores busy", "100", "40% of the whole", id="cores beside GPUs"),
         pytest.param("with GPUs: GPUs at work", "7", "1,000 /s × 4.0 calls ÷ (1,187 /s published × 0.50)", id="GPUs"),
         pytest.param("detector", "25 cores", "1,000 /s × 25.0 ms, busy", id="component"),

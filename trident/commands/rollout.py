@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -44,8 +44,6 @@ _OPTIONS = {
     "identity_threshold": "identity-threshold",
 }
 """What an interrupted rollout has from its begin: parameters and their options."""
-
-_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _repository_option = click.option(
     "--model-repository",

@@ -14,7 +14,6 @@ from importlib import resources
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from trident.model_config import string_parameters
 from trident.rollout.serving import CLOSED, READY, Serving, ServingError
 
 _LOOK_S = 0.05
@@ -32,11 +31,6 @@ def closed_config(base: ModelConfig) -> ModelConfig:
     config.instance_group.add(kind="KIND_CPU", count=1)
     config.parameters[CLOSED].string_value = "1"
     return config
-
-
-def is_closed(config: ModelConfig) -> bool:
-    """Whether this is the configuration of a model that refuses all requests."""
-    return CLOSED in string_parameters(config)
 
 
 def drain(serving: Serving, model: str, *, over: Callable[[], bool], unloads: Callable[[], int] | None = None) -> bool:
