@@ -104,7 +104,7 @@ def main(
 ) -> None:
     """Measure how throughput grows with cores and servers on this machine, and say what limits it.
 
-    Each setup starts servers of its own, held to their cores. About 12 minutes on two cores, more on more, since there
+    Each setup starts servers of its own, held to their cores. About 8 minutes on two cores, more on more, since there
     is more to try. Exit code 1: a request failed, a setup could not be measured, or a process left its cores.
     """
     console = Console(highlight=False)

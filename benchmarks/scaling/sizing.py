@@ -182,7 +182,7 @@ class Sizing:
         yield Line(
             "to replace all servers",
             _time(self.servers * inputs.start_s),
-            f"{number(self.servers)} × {inputs.start_s:.0f} s until one answers, one after the other",
+            f"{number(self.servers)} × {inputs.start_s:.1f} s until one answers, one after the other",
         )
         yield from self._with_gpus()
 

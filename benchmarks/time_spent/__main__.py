@@ -49,7 +49,7 @@ def main(
     """Say where the time of a request goes: by component, and how it adds up to what callers wait.
 
     Starts a server, asks it with one client and at half load, and reads Triton's statistics and traces. Then the same
-    with a twin of the ensemble that computes nothing. With the defaults it takes about four minutes. Exit code 1: the
+    with a twin of the ensemble that computes nothing. With the defaults it takes about three minutes. Exit code 1: the
     counts, or statistics and traces, disagree.
     """
     console = Console(highlight=False)
