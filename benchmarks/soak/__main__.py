@@ -28,6 +28,7 @@ TOO_SHORT = 3
 @click.option("--share", default=_DEFAULT.share, help="The rate, as a share of the saturated one.")
 @click.option("--rate", type=float, help="Requests a second, in place of the share.")
 @click.option("--saturation", default=_DEFAULT.saturation_s, help="Seconds to measure the saturated rate for.")
+@click.option("--flood", default=_DEFAULT.flood_s, help="Seconds of three times that rate before; 0: none.")
 @click.option(
     "--warm", type=float, help="Seconds at the beginning that do not count. [default: two fifths, at most half an hour]"
 )
@@ -50,6 +51,7 @@ def main(
     share: float,
     rate: float | None,
     saturation: float,
+    flood: float,
     warm: float | None,
     every: float,
     gallery_every: float,
@@ -81,6 +83,7 @@ def main(
             share=share,
             rate=rate,
             saturation_s=saturation,
+            flood_s=flood,
             warm_s=warm,
             look_s=every,
             gallery_s=gallery_every,

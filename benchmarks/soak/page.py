@@ -16,7 +16,7 @@ from benchmarks.soak import plots
 from benchmarks.soak.account import to_numpy
 from benchmarks.soak.figures import Figures, counted_s, number, what_flat_means
 from benchmarks.soak.run import Run
-from benchmarks.soak.settings import Settings
+from benchmarks.soak.settings import FLOOD, Settings
 from benchmarks.soak.trends import Floor, Trend
 from benchmarks.soak.weights import ROLES, Look, Weight
 from benchmarks.verdict import ALONE, QUIET_CORES
@@ -70,6 +70,8 @@ def summary(run: Run, figures: Figures) -> Summary:
     rate = f"{run.rate:.2f} a second"
     if run.saturated is not None:
         rate += f", {100 * run.rate / run.saturated:.0f} % of the saturated rate"
+        if settings.flood_s:
+            rate += f", after {settings.flood_s:.0f} s of {FLOOD:g} times that"
     cut = ", cut short" if run.stopped else ""
     return Summary(
         "A soak",

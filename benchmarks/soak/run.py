@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import report
+from benchmarks.answers import Answers, failures
 from benchmarks.load import LONGEST_S, Plan, find_saturation, send_all
 from benchmarks.soak.account import Account
 from benchmarks.soak.callers import Mix
 from benchmarks.soak.feed import Feed
 from benchmarks.soak.guest import Changes, Guest
 from benchmarks.soak.pictures import ENROLLED, bad_pictures, good_pictures, write_samples
-from benchmarks.soak.settings import Settings
+from benchmarks.soak.settings import FLOOD, Settings
 from benchmarks.soak.weights import Look, Weigher
 from benchmarks.trident_process import TridentProcess
 from trident.errors import SetupError, TridentError
@@ -114,6 +115,7 @@ def measure(settings: Settings, tell: Callable[[str], None]) -> Run:
                 seed=settings.seed,
                 warm_s=_WARM_S,
             )
+            _flood(partial(send_all, served.url, good, folder / "flood.jsonl"), settings, saturated, tell)
         rate = settings.rate if settings.rate is not None else settings.share * (saturated or 0.0)
         tell(f"{rate:.2f} requests a second, for {settings.seconds / 60:.1f} minutes; Ctrl-C ends it, with a report.")
         soak = _Soak(settings, served, Weigher(served.pid, settings.repository, served.folders), guest, tell)
@@ -152,6 +154,17 @@ def _end(served: TridentProcess) -> int:
         return served.stop()
     except KeyboardInterrupt:
         return served.stop()
+
+
+def _flood(send: Callable[[Plan], Answers], settings: Settings, saturated: float, tell: Callable[[str], None]) -> None:
+    """Offer the server more than it can do, for which it refuses the rest; see ``Settings.flood_s``."""
+    if not settings.flood_s:
+        return
+    rate = FLOOD * saturated
+    plan = Plan(seconds=settings.flood_s, rate=rate, seed=settings.seed, timeout_s=settings.deadline_s)
+    answers = send(plan)
+    refused = len(failures(answers.records))
+    tell(f"{rate:.2f} a second for {settings.flood_s:.0f} s: {refused} of {len(answers.records)} refused.")
 
 
 def _left_behind(names: Sequence[str], within_s: float) -> tuple[str, ...]:

@@ -9,9 +9,10 @@ from benchmarks.ranges import check_range
 from trident.layout import DEFAULT_REPOSITORY
 
 LONGEST_S = 14 * 86_400.0
+FLOOD = 3.0
+"""Times the saturated rate, in the flood before the load."""
 _WARM_SHARE, _LONGEST_WARM_S = 0.4, 1800.0
-"""Triton's pools of shared memory grow with the most that was ever under way at a time, which took 25 minutes at 4
-requests a second."""
+"""What processes have allocated goes on rising for some time, the more slowly the longer."""
 _WINDOWS, _SHORTEST_WINDOW_S = 60, 5.0
 _MOST_LOOKS = 5000
 """A longer soak looks less often, so that its own memory, and its report, stay as small."""
@@ -49,6 +50,10 @@ class Settings:
     """How long the saturated rate is measured."""
     callers: int = 8
     """Who wait for their answers, while it is measured."""
+    flood_s: float = 60.0
+    """How long three times the saturated rate is offered before. Triton's pools of shared memory grow with the most
+    that was ever under way at a time, and never shrink. Admission bounds that: a flood takes them there, and what
+    rises later is no pool that chance had kept small. 0, or a rate that is given: none."""
     warm_s: float | None = None
     """What comes first and does not count; None for two fifths of the time, at most half an hour."""
     look_s: float = 5.0
@@ -74,6 +79,7 @@ class Settings:
             ("rate", 0.01, 10_000),
             ("saturation_s", 0.5, 600),
             ("callers", 1, 1000),
+            ("flood_s", 0, 600),
             ("warm_s", 0, LONGEST_S),
             ("look_s", 0.1, 3600),
             ("gallery_s", 0, LONGEST_S),
