@@ -89,6 +89,9 @@ def router_config(base: ModelConfig, first_step: ModelConfig, settings: Settings
     config.instance_group.add(kind="KIND_CPU", count=1)
     if first_step.HasField("dynamic_batching"):
         config.dynamic_batching.CopyFrom(first_step.dynamic_batching)
+        # The router takes whatever waits. Triton's batcher looks for an idle instance when a request comes, or after
+        # half a second: one at a time, those who came together would be taken two a second.
+        config.dynamic_batching.ClearField("preferred_batch_size")
     for name, value in settings.to_parameters().items():
         config.parameters[name].string_value = value
     return config
