@@ -19,7 +19,7 @@ _ASK_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Bytes of gRPC's messages, on average over the pictures; HTTP/2, TCP and TLS add a few percent."""
+    """Bytes of gRPC's messages, on average over the pictures; what HTTP/2, TCP and TLS add is not counted."""
 
     request: float
     answer: float

@@ -35,6 +35,10 @@ class TestGauges:
     def test_versions_of_a_model_are_counted_together_and_the_fullest_queue_counts(self) -> None:
         assert parse(METRICS.splitlines(), COMPONENTS) == Sample(queued=12, behind=3, done=42)
 
+    def test_who_waits_for_a_canary_s_router_waits_in_front_of_the_first_step(self) -> None:
+        router = 'nv_inference_pending_request_count{model="trident",version="1"} 30'
+        assert parse([*METRICS.splitlines(), router], COMPONENTS) == Sample(queued=42, behind=3, done=42)
+
     @pytest.mark.parametrize(
         "text",
         [

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from trident.contract import STEPS
+from trident.contract import ENSEMBLE, STEPS
 
 FIRST, LAST = STEPS[0], STEPS[-1]
 """The steps at which a request comes in, and at which it is through."""
@@ -24,7 +24,7 @@ class Sample:
     """The queues at one moment."""
 
     queued: int
-    """Requests that wait for the first step."""
+    """Requests that wait for the first step, or for the router of a canary in front of it."""
     behind: int
     """Requests that wait for the model behind the first step for which most do."""
     done: int
@@ -52,7 +52,8 @@ def parse(lines: Iterable[str], components: Iterable[str]) -> Sample | None:
     ...        'nv_inference_request_success{model="fusion",version="1"} 40'], ["preprocess", "detector", "fusion"])
     Sample(queued=7, behind=3, done=40)
     """
-    waiting = dict.fromkeys(components, 0)
+    # An ensemble itself has no queue. While a canary runs, a router with one stands in its place.
+    waiting = dict.fromkeys([*components, ENSEMBLE], 0)
     done, told = 0, False
     for line in lines:
         # The quick look first: there are hundreds of lines, and requests wait meanwhile.
@@ -67,7 +68,7 @@ def parse(lines: Iterable[str], components: Iterable[str]) -> Sample | None:
                 done += value
     if not told:
         return None
-    queued = waiting.pop(FIRST, 0)
+    queued = waiting.pop(FIRST, 0) + waiting.pop(ENSEMBLE)
     return Sample(queued, max(waiting.values(), default=0), done)
 
 
