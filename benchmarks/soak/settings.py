@@ -13,6 +13,9 @@ FLOOD = 3.0
 """Times the saturated rate, in the flood before the load."""
 _WARM_SHARE, _LONGEST_WARM_S = 0.4, 1800.0
 """What processes have allocated goes on rising for some time, the more slowly the longer."""
+_FLOODED_WARM_SHARE, _LONGEST_FLOODED_WARM_S = 0.25, 600.0
+"""After a flood it has risen already. What is left comes and goes: glibc gives back what is free at the end of a heap,
+in teeth of up to 10 MB and half an hour in the recognizer. The more of them count, the less hangs on where one ends."""
 _WINDOWS, _SHORTEST_WINDOW_S = 60, 5.0
 _MOST_LOOKS = 5000
 """A longer soak looks less often, so that its own memory, and its report, stay as small."""
@@ -55,7 +58,8 @@ class Settings:
     that was ever under way at a time, and never shrink. Admission bounds that: a flood takes them there, and what
     rises later is no pool that chance had kept small. 0, or a rate that is given: none."""
     warm_s: float | None = None
-    """What comes first and does not count; None for two fifths of the time, at most half an hour."""
+    """What comes first and does not count; None for a quarter of the time, at most ten minutes, and where no flood
+    comes before for two fifths, at most half an hour."""
     look_s: float = 5.0
     """Between two looks at the server."""
     gallery_s: float = 60.0
@@ -92,7 +96,11 @@ class Settings:
     @property
     def left_out_s(self) -> float:
         """How much of the beginning does not count."""
-        return min(_WARM_SHARE * self.seconds, _LONGEST_WARM_S) if self.warm_s is None else self.warm_s
+        if self.warm_s is not None:
+            return self.warm_s
+        flooded = self.flood_s > 0 and self.rate is None
+        share, longest_s = (_FLOODED_WARM_SHARE, _LONGEST_FLOODED_WARM_S) if flooded else (_WARM_SHARE, _LONGEST_WARM_S)
+        return min(share * self.seconds, longest_s)
 
     @property
     def window_s(self) -> float:
