@@ -30,7 +30,10 @@ TOO_SHORT = 3
 @click.option("--saturation", default=_DEFAULT.saturation_s, help="Seconds to measure the saturated rate for.")
 @click.option("--flood", default=_DEFAULT.flood_s, help="Seconds of three times that rate before; 0: none.")
 @click.option(
-    "--warm", type=float, help="Seconds at the beginning that do not count. [default: a quarter, at most 10 minutes]"
+    "--warm",
+    type=float,
+    help="Seconds at the beginning that do not count. "
+    "[default: a quarter, at most 10 minutes; without a flood two fifths, at most half an hour]",
 )
 @click.option("--every", default=_DEFAULT.look_s, help="Seconds between two looks at the server.")
 @click.option("--gallery-every", default=_DEFAULT.gallery_s, help="Seconds between changes of the gallery; 0: none.")

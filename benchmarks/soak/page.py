@@ -70,8 +70,8 @@ def summary(run: Run, figures: Figures) -> Summary:
     rate = f"{run.rate:.2f} a second"
     if run.saturated is not None:
         rate += f", {100 * run.rate / run.saturated:.0f} % of the saturated rate"
-        if settings.flood_s:
-            rate += f", after {settings.flood_s:.0f} s of {FLOOD:g} times that"
+    if settings.flooded:
+        rate += f", after {settings.flood_s:.0f} s of {FLOOD:g} times that"
     cut = ", cut short" if run.stopped else ""
     return Summary(
         "A soak",

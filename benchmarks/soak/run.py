@@ -115,7 +115,8 @@ def measure(settings: Settings, tell: Callable[[str], None]) -> Run:
                 seed=settings.seed,
                 warm_s=_WARM_S,
             )
-            _flood(partial(send_all, served.url, good, folder / "flood.jsonl"), settings, saturated, tell)
+            if settings.flooded:
+                _flood(partial(send_all, served.url, good, folder / "flood.jsonl"), settings, saturated, tell)
         rate = settings.rate if settings.rate is not None else settings.share * (saturated or 0.0)
         tell(f"{rate:.2f} requests a second, for {settings.seconds / 60:.1f} minutes; Ctrl-C ends it, with a report.")
         soak = _Soak(settings, served, Weigher(served.pid, settings.repository, served.folders), guest, tell)
@@ -158,13 +159,11 @@ def _end(served: TridentProcess) -> int:
 
 def _flood(send: Callable[[Plan], Answers], settings: Settings, saturated: float, tell: Callable[[str], None]) -> None:
     """Offer the server more than it can do, for which it refuses the rest; see ``Settings.flood_s``."""
-    if not settings.flood_s:
-        return
     rate = FLOOD * saturated
     plan = Plan(seconds=settings.flood_s, rate=rate, seed=settings.seed, timeout_s=settings.deadline_s)
     answers = send(plan)
-    refused = len(failures(answers.records))
-    tell(f"{rate:.2f} a second for {settings.flood_s:.0f} s: {refused} of {len(answers.records)} refused.")
+    failed = len(failures(answers.records))
+    tell(f"{rate:.2f} a second for {settings.flood_s:.0f} s: {failed} of {len(answers.records)} not answered.")
 
 
 def _left_behind(names: Sequence[str], within_s: float) -> tuple[str, ...]:

@@ -94,13 +94,18 @@ class Settings:
             check_range(name, getattr(self, name), low, high)
 
     @property
+    def flooded(self) -> bool:
+        """Whether a flood comes before: it takes the saturated rate, which is measured only if no other is given."""
+        return self.flood_s > 0 and self.rate is None
+
+    @property
     def left_out_s(self) -> float:
         """How much of the beginning does not count."""
         if self.warm_s is not None:
             return self.warm_s
-        flooded = self.flood_s > 0 and self.rate is None
-        share, longest_s = (_FLOODED_WARM_SHARE, _LONGEST_FLOODED_WARM_S) if flooded else (_WARM_SHARE, _LONGEST_WARM_S)
-        return min(share * self.seconds, longest_s)
+        if self.flooded:
+            return min(_FLOODED_WARM_SHARE * self.seconds, _LONGEST_FLOODED_WARM_S)
+        return min(_WARM_SHARE * self.seconds, _LONGEST_WARM_S)
 
     @property
     def window_s(self) -> float:

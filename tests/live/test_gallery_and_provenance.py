@@ -22,7 +22,7 @@ from trident.rollout.disk import Repository
 Photo = Callable[[str], bytes]
 
 TRIDENT = Path(sys.executable).parent / "trident"
-NOTICED_WITHIN_S = 30.0
+NOTICED_WITHIN_S = 5.0
 ASTRONAUT = "Eileen Collins"
 
 

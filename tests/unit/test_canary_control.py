@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -93,10 +94,11 @@ def test_the_router_looks_like_the_ensemble_from_outside(tmp_path: Path) -> None
     assert (list(router.input), list(router.output)) == (list(BASE.input), list(BASE.output))
     assert [tensor.name for tensor in router.output] == [spec.name for spec in MODELS[ENSEMBLE].outputs]
     assert router.max_batch_size == BASE.max_batch_size
-    queue = router.dynamic_batching.default_queue_policy
-    assert queue == FIRST.dynamic_batching.default_queue_policy
-    assert queue.max_queue_size > 0
-    assert not router.dynamic_batching.preferred_batch_size  # else requests that come together wait for half seconds
+    batching = deepcopy(FIRST.dynamic_batching)
+    assert batching.preferred_batch_size
+    del batching.preferred_batch_size[:]  # with it, requests that come together wait for half seconds
+    assert router.dynamic_batching == batching
+    assert router.dynamic_batching.default_queue_policy.max_queue_size > 0
     assert Settings.from_parameters(string_parameters(router)) == settings == canary.running(router)
     assert b"class TritonPythonModel" in serving.files[ENSEMBLE]["1/model.py"]
 

@@ -41,7 +41,8 @@ def parse(lines: Iterable[str], components: Iterable[str]) -> Sample | None:
 
     Args:
         lines: Of its metrics. Versions of a model are counted together.
-        components: The models that a request may wait for; others that the server has do not matter.
+        components: The models that a request may wait for, beside the ensemble; others that the server has do not
+            matter.
 
     Returns:
         None if the server does not tell of its queues.
