@@ -97,6 +97,7 @@ def test_nothing_was_left_and_the_server_was_watched(figures):
     assert figures["server"]["release"].keys() >= {"preprocess", "classifier", "face_embedder"}
 
 
+@pytest.mark.usefixtures("ended_by_hangup")
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL])
 def test_one_that_is_ended_from_outside_leaves_no_server(tmp_path: Path, number: signal.Signals) -> None:
     temporary = tmp_path / "tmp"

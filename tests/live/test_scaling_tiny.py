@@ -105,6 +105,7 @@ def test_the_limits_are_told_for_the_server_alone(figures: dict[str, Any]) -> No
     assert figures["bytes_on_the_network"]["request"] > figures["bytes_on_the_network"]["answer"] > 100
 
 
+@pytest.mark.usefixtures("ended_by_hangup")
 def test_one_whose_terminal_is_closed_leaves_nothing(tmp_path: Path) -> None:
     temporary = tmp_path / "tmp"
     temporary.mkdir()

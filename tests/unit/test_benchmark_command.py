@@ -40,6 +40,7 @@ def started(folder: Path, *before: str) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.usefixtures("ended_by_hangup")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_a_command_in_order_and_more_of_them_break_nothing_off(tmp_path: Path, number: signal.Signals):
     with started(tmp_path) as process:
