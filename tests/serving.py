@@ -24,6 +24,9 @@ TRIDENT = Path(sys.executable).parent / "trident"
 PORTS = ("--grpc-port=0", "--http-port=0", "--metrics-port=0", "--health-port=0")
 PATIENCE_S = 60.0
 """For what takes a few seconds on a machine that has nothing else to do."""
+TIMES = ("latency", "latency_whole", "canary.latency_ratio", "canary.tail_ratio", "watch.latency_ratio")
+PATIENT = tuple(f"--limit={name}=100" for name in TIMES)
+"""For `trident rollout`. Others may be at work where tests run: what takes how long is not what they are about."""
 
 SLOW = """
 import time

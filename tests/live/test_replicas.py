@@ -19,7 +19,7 @@ import pytest
 from tests.asking import PHOTOS, eventually
 from tests.postgresql import postgresql
 from tests.proxy import NAMES, Backend, Proxy, haproxy
-from tests.serving import TRIDENT, ServeProcess, guard_of
+from tests.serving import PATIENT, TRIDENT, ServeProcess, guard_of
 from tests.tiny_trident import write_repository
 from trident.contract import COMPONENTS
 from trident.launcher import ports
@@ -226,9 +226,7 @@ def test_all_are_asked_and_who_is_enrolled_through_one_is_known_to_all(up: World
 
 
 def test_a_rollout_over_all_and_back_under_load(up: World) -> None:
-    # Others may be at work where tests run: what takes how long is not what this is about.
-    patient = [f"--limit={name}=100" for name in ("latency", "latency_whole", "watch.latency_ratio")]
-    options = ["--golden", up.folder / "golden", "--report", up.folder / "reports", "--watch", "1s", *patient]
+    options = ["--golden", up.folder / "golden", "--report", up.folder / "reports", "--watch", "1s", *PATIENT]
     said = {name: len(replica.said) for name, replica in up.replicas.items()}
     with Callers(up.proxy.url) as callers:
         moved = up.run("rollout", "classifier", "2", "--fleet", up.fleet, *options)

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 import uuid
@@ -23,6 +22,7 @@ from tritonclient.utils import InferenceServerException
 
 from tests import faulty_networks
 from tests.asking import DEADLINE_S, analyze, eventually, image_input
+from tests.serving import PATIENT, TRIDENT
 from tests.tiny_trident import write_repository
 from trident.access.restrictions import Access
 from trident.contract import COMPONENTS, ENSEMBLE
@@ -32,7 +32,6 @@ from trident.rollout.journal import Journal
 from trident_client import probe
 
 stress = pytest.mark.stress
-TRIDENT = Path(sys.executable).parent / "trident"
 OLD = dict.fromkeys(COMPONENTS, 1)
 BRIGHT, BRIGHTER = 220, 250
 """Levels of grey: of a golden picture, and of what callers send."""
@@ -58,13 +57,14 @@ class World:
         )
 
     def rollout(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        golden, report = str(self.folder / "golden"), str(self.folder / "reports")
-        return self.run("rollout", *arguments, "--golden", golden, "--report", report)
+        return self.run("rollout", *arguments, *self._options())
+
+    def _options(self) -> tuple[str, ...]:
+        return "--golden", str(self.folder / "golden"), "--report", str(self.folder / "reports"), *PATIENT
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        golden, report = str(self.folder / "golden"), str(self.folder / "reports")
         return subprocess.Popen(
-            self.command("rollout", *arguments, "--golden", golden, "--report", report),
+            self.command("rollout", *arguments, *self._options()),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
