@@ -26,7 +26,7 @@ def overlaid_server(tmp_path_factory: pytest.TempPathFactory, gallery_url: str) 
     overlay.mkdir()
     for file in (DEPLOY / "overlays" / "gpu").glob("*.pbtxt"):
         text = file.read_text()
-        assert "KIND_GPU" in text
+        assert "KIND_GPU" in text or file.stem not in NETWORKS
         # A first run with 64 faces takes a processor seconds.
         text = text.replace("KIND_GPU", "KIND_CPU").replace("batch_size: 64", "batch_size: 8")
         (overlay / file.name).write_text(text)

@@ -21,7 +21,7 @@ from benchmarks.served import own_server
 from benchmarks.transport import METHOD
 from tests.asking import analyze, eventually
 from trident.admission import Endpoint, Sample, parse
-from trident.contract import COMPONENTS
+from trident.contract import COMPONENTS, MODELS
 from trident.launcher import TritonServer
 from trident_client.wire import analyze_request
 
@@ -39,7 +39,6 @@ AT_ONCE = (60, 120, 240, 480)
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     with own_server(tmp_path_factory.mktemp("overload")) as running:
         yield running
-        assert running.running, running.failure()
 
 
 @pytest.fixture
@@ -78,6 +77,17 @@ async def ask_at_once(url: str, request: bytes, count: int) -> list[Ended]:
 def golden(server: TritonServer, picture: bytes) -> dict[str, Any]:
     with grpcclient.InferenceServerClient(server.grpc_url) as client:
         return analyze(client, picture)[0]
+
+
+async def leave(server: TritonServer, queues: Callable[[], Sample], picture: bytes, count: int) -> int:
+    """Ask at once, and go as soon as the first is answered; how many had been answered then, since the start."""
+    done = queues().done
+    asked = asyncio.create_task(ask_at_once(server.grpc_url, request_of(picture), count))
+    while (answered := queues().done) == done:  # the others wait, or are worked on
+        await asyncio.sleep(0.02)
+    asked.cancel()
+    await asyncio.gather(asked, return_exceptions=True)
+    return answered
 
 
 def request_of(picture: bytes) -> bytes:
@@ -125,17 +135,9 @@ def test_requests_whose_callers_have_gone_are_not_worked_on(
 ) -> None:
     picture = photo("chelsea.png")
     before = golden(server, picture)
-    count, done = 40, queues().done
+    count = 40
 
-    async def leave() -> int:
-        asked = asyncio.create_task(ask_at_once(server.grpc_url, request_of(picture), count))
-        while (answered := queues().done) == done:  # the others wait, or are worked on
-            await asyncio.sleep(0.02)
-        asked.cancel()
-        await asyncio.gather(asked, return_exceptions=True)
-        return answered
-
-    answered = asyncio.run(leave())
+    answered = asyncio.run(leave(server, queues, picture, count))
 
     assert eventually(lambda: (found := queues()).queued == found.behind == 0, SLACK_S * 4)
     # Those that were being worked on, one or two for each step.
@@ -166,3 +168,22 @@ def test_whoever_has_little_time_is_refused_and_others_wait(
     # Each instance of the first step takes what finds it idle, and refuses it only where it knows the pace by now.
     assert len(messages) > count / 2, in_a_hurry
     assert all("Request timeout expired" in message or "half of the 0.001 s" in message for message in messages)
+
+
+def test_nothing_of_callers_who_have_gone_is_kept(
+    server: TritonServer, queues: Callable[[], Sample], photo: Callable[[str], bytes]
+) -> None:
+    """Triton unloads no model that has an answer to give back, and waits until its grace is over.
+
+    The last one here: it stops the server.
+    """
+    asyncio.run(leave(server, queues, photo("chelsea.png"), 40))
+    assert eventually(lambda: not queues().waiting, SLACK_S * 4)
+
+    server.stop()
+
+    said = [entry.text for entry in server.log_entries]
+    assert "All models are stopped, unloading models" in said
+    assert not [text for text in said if "Exit timeout" in text]
+    unloaded = {model for text in said for model in MODELS if text.startswith(f"successfully unloaded '{model}'")}
+    assert unloaded == set(MODELS)

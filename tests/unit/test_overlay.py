@@ -93,9 +93,11 @@ class TestTheProjectsOverlay:
     def test_every_network_runs_on_the_gpu_and_fits_the_contract(self, repository: Path) -> None:
         changed = overlaid(repository, [GPU])
 
-        assert set(changed) == set(NETWORKS)
+        assert set(changed) == {*NETWORKS, "entity_recognizer"}
         assert repository_problems(repository, read_repository(repository) | changed) == {}
-        for name, config in changed.items():
+        assert all(config.HasField("dynamic_batching") for config in changed.values())
+        for name in NETWORKS:
+            config = changed[name]
             assert [group.kind for group in config.instance_group] == [1], f"{name}: KIND_GPU"
             batches = [warmup.batch_size for warmup in config.model_warmup]
             assert batches == [1, config.max_batch_size], name

@@ -14,7 +14,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from trident.component_digest import digest_of_component
-from trident.contract import ENTITY_PROVENANCE_ORDER, MODELS
+from trident.contract import ENTITY_PROVENANCE_ORDER, MODELS, PROVENANCE_BYTES
 from trident.entities.called_networks import read_networks
 from trident.entities.gallery import Gallery, GalleryWatcher, ensure_outside
 from trident.entities.gallery_metrics import GalleryLook
@@ -43,6 +43,11 @@ class NetworkError(Exception):
 
 class RequestCancelled(Exception):
     """The client has gone: nothing more is worth starting."""
+
+
+def _response(entities, provenance):
+    texts = np.array([[entities_to_json(found)] for found in entities], dtype=np.object_)
+    return pb_utils.InferenceResponse([pb_utils.Tensor("ENTITIES", texts), pb_utils.Tensor("PROVENANCE", provenance)])
 
 
 class TritonLog(logging.Handler):
@@ -101,9 +106,7 @@ class TritonPythonModel:
         # All requests at once: while one waits for a network, the others go on.
         answers = await asyncio.gather(*map(self._answer, requests), return_exceptions=True)
         return [
-            pb_utils.InferenceResponse(error=self._to_error(answer, request.request_id()))
-            if isinstance(answer, BaseException)
-            else answer
+            self._to_response(request, answer) if isinstance(answer, BaseException) else answer
             for request, answer in zip(requests, answers, strict=True)
         ]
 
@@ -119,10 +122,7 @@ class TritonPythonModel:
         recognition = await recognize(Pictures(canvas, detail, sizes), infer, self._match, self._settings)
         provenance = recognition.provenance
         provenance[:, ENTITY_PROVENANCE_ORDER.index("entity_recognizer")] = self._own_provenance
-        entities = np.array([[entities_to_json(found)] for found in recognition.entities], dtype=np.object_)
-        return pb_utils.InferenceResponse(
-            [pb_utils.Tensor("ENTITIES", entities), pb_utils.Tensor("PROVENANCE", provenance)]
-        )
+        return _response(recognition.entities, provenance)
 
     async def _call(self, request, network, inputs):
         if request.is_cancelled():
@@ -162,6 +162,15 @@ class TritonPythonModel:
             facts |= {"component": "entity_recognizer", "request_id": request_id, "left_out": left_out or ""}
             self._logger.log(level, with_fields(message, **facts), exc_info=failure)
 
+    def _to_response(self, request, failure):
+        if isinstance(failure, RequestCancelled):
+            # No error, though nobody is there to read it: of a step that fails while others of its request are under
+            # way, Triton 2.51 never gives back what the others answer.
+            pictures = len(pb_utils.get_input_tensor_by_name(request, "IMAGE_SIZE").as_numpy())
+            provenance = np.zeros((pictures, len(ENTITY_PROVENANCE_ORDER), PROVENANCE_BYTES), dtype=np.uint8)
+            return _response([()] * pictures, provenance)
+        return pb_utils.InferenceResponse(error=self._to_error(failure, request.request_id()))
+
     def _to_error(self, failure, request_id):
         if isinstance(failure, NetworkError):
             if STOPPING in str(failure):
@@ -170,7 +179,5 @@ class TritonPythonModel:
             return pb_utils.TritonError(str(failure), failure.code)
         if isinstance(failure, InvalidInput):
             return pb_utils.TritonError(str(failure), pb_utils.TritonError.INVALID_ARG)
-        if isinstance(failure, RequestCancelled):
-            return pb_utils.TritonError("the request was cancelled", pb_utils.TritonError.CANCELLED)
         self._note(logging.ERROR, "a request failed", request_id, failure)
         return pb_utils.TritonError(f"entity_recognizer: {failure!r}", pb_utils.TritonError.INTERNAL)
