@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 AUDIT := .cache/audit
+# A file of tests goes to one process or the other as a whole. Live tests want the machine for themselves.
+SIDE_BY_SIDE := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # Nothing may leave a __pycache__ in the model repository: Triton takes it for a change of the model.
 export PYTHONDONTWRITEBYTECODE := 1
@@ -23,6 +25,8 @@ $(INSTALLED): pyproject.toml requirements/lock.txt requirements/server.txt
 	$(BIN)/python -m pip install --disable-pip-version-check --requirement requirements/lock.txt
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --requirement requirements/server.txt
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --editable .
+	@# Once and for all: by the variable above no process would do it for the next one.
+	$(BIN)/python -m compileall -q trident client/trident_client export benchmarks
 	@touch $@
 
 export: $(INSTALLED) ## fetch, verify and convert the networks (first version of each)
@@ -89,7 +93,8 @@ results: $(INSTALLED) ## write benchmarks/RESULTS.md out of the newest report of
 	$(BIN)/python -m benchmarks.results
 
 test: export-all ## everything the tests need, then all tests but those of make stress
-	$(BIN)/python -m pytest
+	$(SIDE_BY_SIDE) tests/contract tests/fuzz tests/unit
+	$(BIN)/python -m pytest tests/live
 
 stress: export-all ## the live tests of faults and load that make test leaves out
 	$(BIN)/python -m pytest -m stress tests/live
@@ -103,7 +108,7 @@ audit: $(INSTALLED) ## ask which pinned packages have known vulnerabilities; nee
 	$(BIN)/python requirements/audit.py $(AUDIT)/bin/pip-audit requirements/lock.txt requirements/server.txt
 
 unit: $(INSTALLED) ## the tests that need neither networks nor a server
-	$(BIN)/python -m pytest tests/unit
+	$(SIDE_BY_SIDE) tests/unit
 
 check: $(INSTALLED) ## lint, format check and strict typing; rewrites nothing
 	$(BIN)/ruff check .

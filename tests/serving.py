@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -9,7 +10,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import psutil
 import tritonclient.grpc as grpcclient
 
 from tests.asking import PHOTOS, Answer, analyze, eventually
+from trident.launcher import TritonServer
 from trident.supervisor import processes
 from trident.supervisor.processes import Stub
 
@@ -77,6 +79,16 @@ def shm_name_of(launcher: int) -> str:
     match = re.search(r"shm-region-prefix-name=(\S+)", " ".join(triton_of(launcher).cmdline()))
     assert match
     return match[1]
+
+
+@contextlib.contextmanager
+def served(repository: Path, **options: Any) -> Iterator[TritonServer]:
+    """A server on free ports, to ask something. Ended at once: how one ends by itself, others look at."""
+    with TritonServer(repository, grpc_port=0, http_port=0, metrics_port=0, **options) as server:
+        try:
+            yield server
+        finally:
+            server.hurry()
 
 
 class ServeProcess:

@@ -30,6 +30,7 @@ from tests.bad_requests import (
 )
 from tests.peaks import Peaks
 from tests.pictures import corners, encode, webp_of_one_colour
+from tests.serving import served
 from tests.tiny_trident import write_repository
 from trident.contract import ENSEMBLE, MODELS
 from trident.launcher import TritonServer
@@ -212,7 +213,7 @@ def gathering(tmp_path: Path) -> Iterator[TritonServer]:
     config.dynamic_batching.max_queue_delay_microseconds = 2_000_000
     (repository / "preprocess" / "config.pbtxt").write_text(text_format.MessageToString(config))
     gallery = {"TRIDENT_GALLERY_URL": f"sqlite:///{tmp_path / 'gallery.db'}"}
-    with TritonServer(repository, grpc_port=0, http_port=0, metrics_port=0, env=gallery) as server:
+    with served(repository, env=gallery) as server:
         yield server
 
 

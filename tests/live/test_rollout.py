@@ -22,7 +22,7 @@ from tritonclient.utils import InferenceServerException
 
 from tests import faulty_networks
 from tests.asking import DEADLINE_S, analyze, eventually, image_input
-from tests.serving import PATIENT, TRIDENT
+from tests.serving import PATIENT, TRIDENT, served
 from tests.tiny_trident import write_repository
 from trident.access.restrictions import Access
 from trident.contract import COMPONENTS, ENSEMBLE
@@ -157,7 +157,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     write_golden(folder / "golden")
     env = {**os.environ, "TRIDENT_GALLERY_URL": f"sqlite:///{folder / 'gallery.db'}", "COLUMNS": "200"}
     gallery = {"TRIDENT_GALLERY_URL": env["TRIDENT_GALLERY_URL"]}
-    with TritonServer(repository, grpc_port=0, http_port=0, metrics_port=0, env=gallery, access=Access()) as server:
+    with served(repository, env=gallery, access=Access()) as server:
         yield World(server, Repository(repository), folder, env)
         assert server.running, server.failure()
 
@@ -309,14 +309,13 @@ def test_a_server_that_ends_in_the_middle(tmp_path: Path) -> None:
     repository = write_repository(tmp_path / "models")
     write_golden(tmp_path / "golden")
     gallery = {"TRIDENT_GALLERY_URL": f"sqlite:///{tmp_path / 'gallery.db'}"}
-    arguments = {"grpc_port": 0, "http_port": 0, "metrics_port": 0, "env": gallery}
-    with TritonServer(repository, **arguments) as server:  # type: ignore[arg-type]
+    with served(repository, env=gallery) as server:
         world = World(server, Repository(repository), tmp_path, {**os.environ, **gallery})
         process = world.start("classifier", "2", "--canary", "50%", "--for", "60s")
         await_step(process, world, "canary")
     said, _ = process.communicate(timeout=60)
     assert process.returncode == INTERRUPTED, said
-    with TritonServer(repository, **arguments) as server:  # type: ignore[arg-type]
+    with served(repository, env=gallery) as server:
         world.server = server
         assert world.release() == world.repository.release() == OLD
         assert world.run("rollout", "--abort").returncode == 0

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.serving import served
 from tests.tiny_trident import write_repository
 from trident.access.restrictions import Access
 from trident.component_digest import digest_of_component
@@ -66,8 +67,7 @@ def repository(tmp_path: Path) -> Repository:
 @pytest.fixture
 def tiny(repository: Repository, tmp_path: Path) -> Iterator[TritonServer]:
     gallery = {"TRIDENT_GALLERY_URL": f"sqlite:///{tmp_path}/gallery.db"}
-    free = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
-    with TritonServer(repository.path, **free, env=gallery, access=Access()) as running:
+    with served(repository.path, env=gallery, access=Access()) as running:
         yield running
 
 

@@ -185,7 +185,7 @@ class TestSeals:
         assert token not in (Seal(OTHER_KEY).token("Ada"), Seal(KEY).token("Bob"))
         assert len(token) == 71
 
-    @pytest.mark.parametrize("key", ["short", "ä" * 44, "A" * 43, new_key()[:-4]])
+    @pytest.mark.parametrize("key", ["short", "ä" * 44, "A" * 43, new_key()[:-4]], ids=["short", "odd", "43", "cut"])
     def test_what_is_no_key_is_refused_without_being_repeated(self, key: str) -> None:
         with pytest.raises(
             SetupError, match=rf"^{KEY_VARIABLE}: expected keys of 32 bytes .* new-key` makes one"
