@@ -100,7 +100,8 @@ def test_one_floor_of_each_regime_was_chosen(figures):
         chosen = [one for one in tried if one["chosen"]]
         assert [one["name"] for one in chosen] == [figures["floor"][regime]]
         same = [one["pictures_per_second"] for one in tried if not one["different"]]
-        assert chosen[0]["pictures_per_second"] == max(same)
+        # Of those that trials of a few seconds cannot tell apart from the fastest, the one that takes the least work.
+        assert chosen[0]["pictures_per_second"] >= 0.969 * max(same)
 
 
 def test_the_summary_says_what_the_terminal_says(finished, figures):
