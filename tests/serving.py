@@ -1,4 +1,4 @@
-"""``trident serve`` as a process of its own, for the live tests, and a model that takes as long as it is asked to."""
+"""Servers for the live tests: `trident serve` as a process of its own, one to ask, and a model that takes its time."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ TRIDENT = Path(sys.executable).parent / "trident"
 PORTS = ("--grpc-port=0", "--http-port=0", "--metrics-port=0", "--health-port=0")
 PATIENCE_S = 60.0
 """For what takes a few seconds on a machine that has nothing else to do."""
-TIMES = ("latency", "latency_whole", "canary.latency_ratio", "canary.tail_ratio", "watch.latency_ratio")
-PATIENT = tuple(f"--limit={name}=100" for name in TIMES)
+_RATIOS_OF_TIME = ("latency", "latency_whole", "canary.latency_ratio", "canary.tail_ratio", "watch.latency_ratio")
+PATIENT = tuple(f"--limit={name}=100" for name in _RATIOS_OF_TIME)
 """For `trident rollout`. Others may be at work where tests run: what takes how long is not what they are about."""
 
 SLOW = """
@@ -82,7 +82,7 @@ def shm_name_of(launcher: int) -> str:
 
 
 @contextlib.contextmanager
-def served(repository: Path, **options: Any) -> Iterator[TritonServer]:
+def server_ended_at_once(repository: Path, **options: Any) -> Iterator[TritonServer]:
     """A server on free ports, to ask something. Ended at once: how one ends by itself, others look at."""
     with TritonServer(repository, grpc_port=0, http_port=0, metrics_port=0, **options) as server:
         try:

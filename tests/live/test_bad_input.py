@@ -30,7 +30,7 @@ from tests.bad_requests import (
 )
 from tests.peaks import Peaks
 from tests.pictures import corners, encode, webp_of_one_colour
-from tests.serving import served
+from tests.serving import server_ended_at_once
 from tests.tiny_trident import write_repository
 from trident.contract import ENSEMBLE, MODELS
 from trident.launcher import TritonServer
@@ -213,7 +213,7 @@ def gathering(tmp_path: Path) -> Iterator[TritonServer]:
     config.dynamic_batching.max_queue_delay_microseconds = 2_000_000
     (repository / "preprocess" / "config.pbtxt").write_text(text_format.MessageToString(config))
     gallery = {"TRIDENT_GALLERY_URL": f"sqlite:///{tmp_path / 'gallery.db'}"}
-    with served(repository, env=gallery) as server:
+    with server_ended_at_once(repository, env=gallery) as server:
         yield server
 
 

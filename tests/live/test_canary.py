@@ -20,7 +20,7 @@ import tritonclient.grpc as grpcclient
 
 from tests import faulty_networks
 from tests.asking import PHOTOS, eventually, image_input
-from tests.serving import served
+from tests.serving import server_ended_at_once
 from tests.tiny_trident import write_repository
 from trident.access.restrictions import Access
 from trident.contract import CANDIDATE, ENSEMBLE, MODELS, STABLE
@@ -110,7 +110,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     compile_models(repository)
     gallery = {"TRIDENT_GALLERY_URL": f"sqlite:///{folder}/gallery.db"}
     with (
-        served(repository, env=gallery, access=Access()) as server,
+        server_ended_at_once(repository, env=gallery, access=Access()) as server,
         TritonServing(server.grpc_url) as serving,
     ):
         for component, versions in (("classifier", [1, AGREEING]), ("fusion", [1, SLEEPING, FAILING])):

@@ -99,9 +99,11 @@ def test_one_floor_of_each_regime_was_chosen(figures):
         tried = [one for one in figures["trials"] if one["regime"] == regime]
         chosen = [one for one in tried if one["chosen"]]
         assert [one["name"] for one in chosen] == [figures["floor"][regime]]
-        same = [one["pictures_per_second"] for one in tried if not one["different"]]
+        same = [one for one in tried if not one["different"]]
+        fastest = max(one["pictures_per_second"] for one in same)
         # Of those that trials of a few seconds cannot tell apart from the fastest, the one that takes the least work.
-        assert chosen[0]["pictures_per_second"] >= 0.969 * max(same)
+        alike = [one for one in same if one["pictures_per_second"] >= 0.97 * fastest]
+        assert chosen == [min(alike, key=lambda one: one["cpu_s"] / len(one["latencies_ms"]))]
 
 
 def test_the_summary_says_what_the_terminal_says(finished, figures):

@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from benchmarks.locust_load.process import MODELS
-from tests.serving import served
+from tests.serving import server_ended_at_once
 from tests.tiny_trident import write_repository
 from trident.contract import ENSEMBLE
 from trident.launcher import TritonServer, ports
@@ -58,7 +58,7 @@ def tiny(tmp_path_factory) -> Iterator[TritonServer]:
     folder = tmp_path_factory.mktemp("tiny")
     gallery = {"TRIDENT_GALLERY_URL": f"sqlite:///{folder / 'gallery.db'}"}
     repository = write_repository(folder / "models", versions=1)
-    with served(repository, env=gallery) as running:
+    with server_ended_at_once(repository, env=gallery) as running:
         yield running
 
 

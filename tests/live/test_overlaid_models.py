@@ -11,7 +11,7 @@ import tritonclient.grpc as grpcclient
 
 from tests.asking import Ask, analyze
 from tests.contract.manifests import DEPLOY, scaling_queries
-from tests.serving import served
+from tests.serving import server_ended_at_once
 from trident.contract import ENSEMBLE, NETWORKS
 from trident.launcher import TritonServer
 from trident.layout import DEFAULT_REPOSITORY
@@ -32,7 +32,7 @@ def overlaid_server(tmp_path_factory: pytest.TempPathFactory, gallery_url: str) 
         text = text.replace("KIND_GPU", "KIND_CPU").replace("batch_size: 64", "batch_size: 8")
         (overlay / file.name).write_text(text)
     write_copy(DEFAULT_REPOSITORY, folder / "repository", [overlay])
-    with served(folder / "repository", env={"TRIDENT_GALLERY_URL": gallery_url}) as server:
+    with server_ended_at_once(folder / "repository", env={"TRIDENT_GALLERY_URL": gallery_url}) as server:
         yield server
 
 

@@ -10,6 +10,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -39,11 +40,16 @@ AT_ONCE = (60, 120, 240, 480)
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     with own_server(tmp_path_factory.mktemp("overload")) as running:
         yield running
+        assert running.running, running.failure()
 
 
 @pytest.fixture
 def queues(server: TritonServer) -> Callable[[], Sample]:
     """``queues()``: where requests wait now."""
+    return queues_of(server)
+
+
+def queues_of(server: TritonServer) -> Callable[[], Sample]:
     endpoint = Endpoint(port=server.ports["metrics"], answer_s=SLACK_S)
 
     def look() -> Sample:
@@ -170,17 +176,13 @@ def test_whoever_has_little_time_is_refused_and_others_wait(
     assert all("Request timeout expired" in message or "half of the 0.001 s" in message for message in messages)
 
 
-def test_nothing_of_callers_who_have_gone_is_kept(
-    server: TritonServer, queues: Callable[[], Sample], photo: Callable[[str], bytes]
-) -> None:
-    """Triton unloads no model that has an answer to give back, and waits until its grace is over.
-
-    The last one here: it stops the server.
-    """
-    asyncio.run(leave(server, queues, photo("chelsea.png"), 40))
-    assert eventually(lambda: not queues().waiting, SLACK_S * 4)
-
-    server.stop()
+def test_nothing_of_callers_who_have_gone_is_kept(tmp_path: Path, photo: Callable[[str], bytes]) -> None:
+    """Triton unloads no model that has an answer to give back, and waits until its grace is over."""
+    with own_server(tmp_path) as server:
+        queues = queues_of(server)
+        asyncio.run(leave(server, queues, photo("chelsea.png"), 40))
+        assert eventually(lambda: not queues().waiting, SLACK_S * 4)
+        assert server.running, server.failure()
 
     said = [entry.text for entry in server.log_entries]
     assert "All models are stopped, unloading models" in said

@@ -13,7 +13,7 @@ import pytest
 from benchmarks.peers.peer import read_peers
 from tests.tiny_trident import write_repository
 
-pytestmark = pytest.mark.stress  # a peer gets an environment of its own, which takes as long as all the rest
+pytestmark = pytest.mark.stress  # a peer has an environment of its own, which has to be installed first
 (FASTAPI,) = read_peers(["fastapi_onnx"])
 CALLERS = 2
 

@@ -22,7 +22,7 @@ from tritonclient.utils import InferenceServerException
 
 from tests import faulty_networks
 from tests.asking import DEADLINE_S, analyze, eventually, image_input
-from tests.serving import PATIENT, TRIDENT, served
+from tests.serving import PATIENT, TRIDENT, server_ended_at_once
 from tests.tiny_trident import write_repository
 from trident.access.restrictions import Access
 from trident.contract import COMPONENTS, ENSEMBLE
@@ -157,7 +157,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     write_golden(folder / "golden")
     env = {**os.environ, "TRIDENT_GALLERY_URL": f"sqlite:///{folder / 'gallery.db'}", "COLUMNS": "200"}
     gallery = {"TRIDENT_GALLERY_URL": env["TRIDENT_GALLERY_URL"]}
-    with served(repository, env=gallery, access=Access()) as server:
+    with server_ended_at_once(repository, env=gallery, access=Access()) as server:
         yield World(server, Repository(repository), folder, env)
         assert server.running, server.failure()
 
@@ -200,10 +200,9 @@ def test_there_and_back_and_over_a_restart(home: World) -> None:
         (2, True, "READY"),
     ]
     assert known["rollouts"][0]["outcome"] == "done"
-    arguments = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
     gallery = {"TRIDENT_GALLERY_URL": home.env["TRIDENT_GALLERY_URL"]}
     with (
-        TritonServer(home.repository.path, env=gallery, **arguments) as other,  # type: ignore[arg-type]
+        server_ended_at_once(home.repository.path, env=gallery) as other,
         grpcclient.InferenceServerClient(other.grpc_url) as client,
     ):
         assert versions_in(analyze(client, probe.picture())[0]) == {**OLD, "fusion": 2}
@@ -309,13 +308,13 @@ def test_a_server_that_ends_in_the_middle(tmp_path: Path) -> None:
     repository = write_repository(tmp_path / "models")
     write_golden(tmp_path / "golden")
     gallery = {"TRIDENT_GALLERY_URL": f"sqlite:///{tmp_path / 'gallery.db'}"}
-    with served(repository, env=gallery) as server:
+    with TritonServer(repository, grpc_port=0, http_port=0, metrics_port=0, env=gallery) as server:
         world = World(server, Repository(repository), tmp_path, {**os.environ, **gallery})
         process = world.start("classifier", "2", "--canary", "50%", "--for", "60s")
         await_step(process, world, "canary")
     said, _ = process.communicate(timeout=60)
     assert process.returncode == INTERRUPTED, said
-    with served(repository, env=gallery) as server:
+    with server_ended_at_once(repository, env=gallery) as server:
         world.server = server
         assert world.release() == world.repository.release() == OLD
         assert world.run("rollout", "--abort").returncode == 0

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.asking import eventually
 from tests.observability import FROM_PROMETHEUS, LAUNCHERS, SERVERS, expressions, uses
-from tests.serving import served
+from tests.serving import server_ended_at_once
 from tests.tiny_trident import write_repository
 from trident.contract import COMPONENTS, ENSEMBLE
 from trident.launcher import TritonServer
@@ -278,7 +278,7 @@ class TestReload:
     @pytest.fixture
     def server(self, repository: Path, tmp_path: Path) -> Iterator[TritonServer]:
         gallery = {"TRIDENT_GALLERY_URL": f"sqlite:///{tmp_path}/gallery.db"}
-        with served(repository, env=gallery) as running:
+        with server_ended_at_once(repository, env=gallery) as running:
             yield running
             assert running.running, running.failure()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving import served
+from tests.serving import server_ended_at_once
 from tests.tiny_trident import write_repository
 from trident.access.restrictions import Access
 from trident.component_digest import digest_of_component
@@ -67,7 +67,7 @@ def repository(tmp_path: Path) -> Repository:
 @pytest.fixture
 def tiny(repository: Repository, tmp_path: Path) -> Iterator[TritonServer]:
     gallery = {"TRIDENT_GALLERY_URL": f"sqlite:///{tmp_path}/gallery.db"}
-    with served(repository.path, env=gallery, access=Access()) as running:
+    with server_ended_at_once(repository.path, env=gallery, access=Access()) as running:
         yield running
 
 

@@ -168,7 +168,7 @@ def test_the_deadline_is_kept(fake, client):
     start = time.monotonic()
     with pytest.raises(DeadlineExceeded, match=r"within 0\.2 s") as caught:
         client.analyze(b"picture", timeout=0.2)
-    assert time.monotonic() - start < 1.4
+    assert time.monotonic() - start < 1
     assert isinstance(caught.value, TimeoutError)
 
 
@@ -480,7 +480,7 @@ def test_stopping_early_does_not_wait(fake, client):
     next(outcomes)
     start = time.monotonic()
     outcomes.close()
-    assert time.monotonic() - start < 1.8
+    assert time.monotonic() - start < 0.5
     client.close()
 
 
@@ -534,13 +534,13 @@ async def test_async_many_from_an_asynchronous_source(fake):
 
 
 async def test_async_stopping_early_cancels_the_rest(fake):
-    fake.otherwise = lambda picture: Answer(delay=0 if picture == b"first" else 2)
+    fake.otherwise = lambda picture: Answer(delay=0 if picture == b"first" else 1)
     async with AsyncTridentClient(fake.url) as client:
         start = time.monotonic()
         outcomes = client.analyze_many([b"first", *[b"next"] * 9], concurrency=2)
         await anext(outcomes)
         await outcomes.aclose()
-        assert time.monotonic() - start < 1.8
+        assert time.monotonic() - start < 0.9
         assert len(fake.requests) <= 4
 
 

@@ -22,7 +22,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "model_repository" / "entity_reco
 
 
 class TritonError(Exception):
-    INVALID_ARG, INTERNAL, UNAVAILABLE, CANCELLED = "INVALID_ARG", "INTERNAL", "UNAVAILABLE", "CANCELLED"
+    INVALID_ARG, INTERNAL, UNAVAILABLE = "INVALID_ARG", "INTERNAL", "UNAVAILABLE"
 
     def __init__(self, message: str, code: str = INTERNAL) -> None:
         self._message, self._code = message, code
